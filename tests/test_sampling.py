@@ -1,0 +1,103 @@
+"""The samplers' arguments and ``sample``; the formulas are in test_oracles."""
+
+import pytest
+import torch
+
+from tigerdiff import NoiseSchedule, UNet, ddim, ddpm, sample, timesteps
+
+SCHEDULE = NoiseSchedule.linear(100)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    model = UNet(size=8, channels=8, multipliers=(1,), blocks=1, attention=())
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+@pytest.mark.parametrize("n", [0, -1, 101, 2.5, True, "50"])
+def test_steps_out_of_range(n):
+    for call in (
+        lambda: timesteps(SCHEDULE, n),
+        lambda: next(ddim(lambda x, t: x, SCHEDULE, torch.zeros(1, 3, 2, 2), steps=n)),
+    ):
+        with pytest.raises(ValueError, match="^steps must be a whole number between 1 and 100"):
+            call()
+
+
+@pytest.mark.parametrize("eta", [-0.1, 1.1])
+def test_eta_out_of_range(eta):
+    with pytest.raises(ValueError, match="^eta must be between 0 and 1"):
+        next(ddim(lambda x, t: x, SCHEDULE, torch.zeros(1, 3, 2, 2), eta=eta))
+
+
+def test_ddpm_takes_every_time_by_default():
+    steps = ddpm(lambda x, t: x * 0, SCHEDULE, torch.zeros(1, 3, 2, 2))
+    assert [step.t for step in steps] == list(range(100, -1, -1))
+
+
+def test_no_gradient_is_kept(model):
+    last = list(ddim(model, SCHEDULE, torch.zeros(1, 3, 8, 8), steps=2))[-1]
+    assert not last.xt.requires_grad
+    with torch.enable_grad():
+        for step in ddpm(model, SCHEDULE, torch.zeros(1, 3, 8, 8), steps=3):
+            assert torch.is_grad_enabled() and not step.x0.requires_grad
+
+
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+def test_the_model_says_what_it_predicts(prediction):
+    class Knows:
+        """The perfect model of one grey image, in the given parametrisation."""
+
+        def __call__(self, xt, t):
+            a = SCHEDULE.alpha_bar[t].reshape(-1, 1, 1, 1).float()
+            x0 = torch.full_like(xt, 0.25)
+            eps = (xt - a.sqrt() * x0) / (1 - a).sqrt()
+            return x0 if prediction == "x0" else a.sqrt() * eps - (1 - a).sqrt() * x0
+
+    model = Knows()
+    model.prediction = prediction
+    for walk in (ddpm, ddim):
+        *_, last = walk(model, SCHEDULE, torch.randn(2, 3, 4, 4), steps=10)
+        torch.testing.assert_close(last.xt, torch.full((2, 3, 4, 4), 0.25), atol=1e-4, rtol=0)
+
+
+def test_sample_is_seeded_and_bytes(model):
+    options = dict(size=8, steps=4, progress=False)
+    for sampler in ("ddim", "ddpm"):
+        first = sample(model, SCHEDULE, 3, sampler=sampler, seed=1, **options)
+        again = sample(model, SCHEDULE, 3, sampler=sampler, seed=1, **options)
+        other = sample(model, SCHEDULE, 3, sampler=sampler, seed=2, **options)
+        assert first.shape == (3, 3, 8, 8) and first.dtype == torch.uint8
+        assert torch.equal(first, again) and not torch.equal(first, other)
+        assert first.float().std() > 1
+
+
+def test_sample_is_the_end_of_the_trajectory(model):
+    xT = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    *_, last = ddim(model, SCHEDULE, xT, steps=6)
+    expected = (last.xt.clamp(-1, 1) * 127.5 + 127.5).round().byte()
+    assert torch.equal(
+        sample(model, SCHEDULE, 2, size=8, steps=6, seed=3, progress=False), expected
+    )
+
+
+def test_sample_restores_the_mode_when_it_fails(model):
+    model.train()
+    with pytest.raises(ValueError, match="^steps must be"):
+        sample(model, SCHEDULE, 1, size=8, steps=500, progress=False)
+    assert model.training
+
+
+def test_sample_arguments(model):
+    with pytest.raises(ValueError, match="^sampler must be one of ddpm, ddim"):
+        sample(model, SCHEDULE, 1, size=8, sampler="euler")
+    with pytest.raises(ValueError, match="^n must be at least 1"):
+        sample(model, SCHEDULE, 0, size=8)
+
+
+def test_a_model_in_half_precision_leaves_the_path_in_float32():
+    *_, last = ddim(lambda x, t: x.bfloat16(), SCHEDULE, torch.zeros(1, 3, 2, 2), steps=2)
+    assert last.xt.dtype == torch.float32

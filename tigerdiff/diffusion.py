@@ -1,0 +1,265 @@
+"""The mathematics of diffusion: a schedule and five pure functions over tensors.
+
+Time runs as in the papers: t = 0 is the clean image, t = 1 ... T are noised ones, and
+``alpha_bar[0] == 1``, so that no step is a special case. Tables stay in float64; a coefficient is
+gathered first and cast to the image's dtype last.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Prediction = Literal["eps", "x0", "v"]
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """How much of the image is left at each time.
+
+    Args:
+        alpha_bar: float64 tensor (T+1,), strictly falling from exactly 1 and staying above 0.
+            ``alpha_bar[t]`` is the share of the image's variance that is left at time t, in
+            Ho et al. 2020 written as the product of all alphas up to t.
+
+    Raises:
+        ValueError: if ``alpha_bar`` is not such a tensor.
+    """
+
+    alpha_bar: Tensor
+
+    def __post_init__(self) -> None:
+        table = self.alpha_bar
+        if not isinstance(table, Tensor) or table.dtype != torch.float64 or table.dim() != 1:
+            raise ValueError("alpha_bar must be a float64 tensor of shape (T+1,)")
+        if len(table) < 2 or table[0] != 1:
+            raise ValueError("alpha_bar must start at exactly 1 (the clean image) and have T >= 1")
+        if not (bool((table[1:] < table[:-1]).all()) and bool(table[-1] > 0)):
+            raise ValueError("alpha_bar must fall strictly and stay above 0")
+
+    @classmethod
+    def linear(cls, T: int = 1000) -> NoiseSchedule:
+        """Beta rises evenly from 0.0001 to 0.02 (Ho et al. 2020, section 4), times 1000 / T.
+
+        The factor keeps the noise at time T about the same for every T.
+
+        Raises:
+            ValueError: if T is below 21, where the scaled beta would pass 1.
+        """
+        if T < 21:
+            raise ValueError(f"T must be at least 21 for a linear schedule (got {T}): use cosine")
+        beta = torch.linspace(1e-4, 0.02, T, dtype=torch.float64) * (1000 / T)
+        return cls.from_beta(beta)
+
+    @classmethod
+    def cosine(cls, T: int = 1000) -> NoiseSchedule:
+        """alpha_bar follows a squared cosine (Nichol & Dhariwal 2021, equation 17), beta <= 0.999.
+
+        Raises:
+            ValueError: if T is below 1.
+        """
+        if T < 1:
+            raise ValueError(f"T must be at least 1 (got {T})")
+        t = torch.arange(T + 1, dtype=torch.float64) / T
+        f = torch.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
+        return cls.from_beta((1 - f[1:] / f[:-1]).clamp(max=0.999))
+
+    @classmethod
+    def from_beta(cls, beta: Tensor) -> NoiseSchedule:
+        """The schedule whose step t adds noise of variance ``beta[t-1]``; beta is float64 (T,)."""
+        return cls(torch.cat([beta.new_ones(1), torch.cumprod(1 - beta, dim=0)]))
+
+    @property
+    def T(self) -> int:
+        """Number of noising steps."""
+        return len(self.alpha_bar) - 1
+
+    @cached_property
+    def alpha(self) -> Tensor:
+        """float64 (T+1,): the share of variance that step t keeps; ``alpha[0] == 1``."""
+        previous = torch.cat([self.alpha_bar[:1], self.alpha_bar[:-1]])
+        return self.alpha_bar / previous
+
+    @cached_property
+    def beta(self) -> Tensor:
+        """float64 (T+1,): variance of the noise that step t adds; ``beta[0] == 0``."""
+        return 1 - self.alpha
+
+    @cached_property
+    def snr(self) -> Tensor:
+        """float64 (T+1,): signal-to-noise ratio alpha_bar / (1 - alpha_bar), infinite at t = 0."""
+        return self.alpha_bar / (1 - self.alpha_bar)
+
+    def to(self, device: torch.device | str) -> NoiseSchedule:
+        """The same schedule with its table on ``device``."""
+        return NoiseSchedule(self.alpha_bar.to(device))
+
+
+def add_noise(schedule: NoiseSchedule, x0: Tensor, t: Tensor | int, eps: Tensor) -> Tensor:
+    """Jump from the clean image to time t (Ho et al. 2020, equation 4).
+
+    ``xt = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps``
+
+    Args:
+        schedule: the noise schedule.
+        x0: clean images (B, ...), float32 or float64, in [-1, 1].
+        t: times 0 ... T, an int or an integer tensor (B,).
+        eps: standard normal noise, shape and dtype of x0.
+
+    Returns:
+        Noised images, shape and dtype of x0.
+
+    Raises:
+        ValueError: naming the argument that has a wrong shape, dtype or range.
+    """
+    _check_float(x0=x0, eps=eps)
+    if not x0.detach().abs().amax() <= 1 + 1e-4:  # a NaN must fail too
+        raise ValueError("x0 must lie in [-1, 1]: scale 0..255 with x / 127.5 - 1 first")
+    t = _check_time(schedule, "t", t, x0, lowest=0)
+    alpha_bar = schedule.alpha_bar.to(x0.device)[t]
+    return _like(alpha_bar.sqrt(), x0) * x0 + _like((1 - alpha_bar).sqrt(), x0) * eps
+
+
+def noise_step(schedule: NoiseSchedule, x_prev: Tensor, t: Tensor | int, eps: Tensor) -> Tensor:
+    """One step of noising, from t - 1 to t (Ho et al. 2020, equation 2).
+
+    ``xt = sqrt(1 - beta_t) x_prev + sqrt(beta_t) eps``
+
+    Args:
+        schedule: the noise schedule.
+        x_prev: images at time t - 1, (B, ...), float32 or float64, on the scale of [-1, 1].
+        t: times 1 ... T, an int or an integer tensor (B,).
+        eps: standard normal noise, shape and dtype of x_prev.
+
+    Returns:
+        Images at time t, shape and dtype of x_prev.
+
+    Raises:
+        ValueError: naming the argument that has a wrong shape, dtype or range.
+    """
+    _check_float(x_prev=x_prev, eps=eps)
+    if not x_prev.detach().abs().amax() <= 16:  # noise of unit variance never gets that far
+        raise ValueError("x_prev must be on the scale of [-1, 1]: scale 0..255 with x / 127.5 - 1")
+    t = _check_time(schedule, "t", t, x_prev, lowest=1)
+    beta = schedule.beta.to(x_prev.device)[t]
+    return _like((1 - beta).sqrt(), x_prev) * x_prev + _like(beta.sqrt(), x_prev) * eps
+
+
+def to_x0_eps(
+    schedule: NoiseSchedule,
+    output: Tensor,
+    xt: Tensor,
+    t: Tensor | int,
+    prediction: Prediction = "eps",
+) -> tuple[Tensor, Tensor]:
+    """Turn a network's output into the image and the noise that it implies.
+
+    The two always satisfy ``xt = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps``.
+
+    Args:
+        schedule: the noise schedule.
+        output: what the network returned, (B, ...).
+        xt: noised images, shape and dtype of output, float32 or float64.
+        t: times 1 ... T, an int or an integer tensor (B,).
+        prediction: what ``output`` means: ``"eps"`` the noise (Ho et al. 2020, equation 15 solved
+            for x0), ``"x0"`` the clean image, or ``"v"``, that is
+            ``sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0`` (Salimans & Ho 2022, section 4).
+
+    Returns:
+        ``(x0, eps)``, not clipped, shape and dtype of xt.
+
+    Raises:
+        ValueError: naming the argument that has a wrong shape, dtype, range or name.
+    """
+    _check_float(xt=xt, output=output)
+    t = _check_time(schedule, "t", t, xt, lowest=1)
+    alpha_bar = schedule.alpha_bar.to(xt.device)[t]
+    signal, noise = _like(alpha_bar.sqrt(), xt), _like((1 - alpha_bar).sqrt(), xt)
+    if prediction == "eps":
+        return (xt - noise * output) / signal, output
+    if prediction == "x0":
+        return output, (xt - signal * output) / noise
+    if prediction == "v":
+        return signal * xt - noise * output, noise * xt + signal * output
+    raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {prediction!r})")
+
+
+def posterior(
+    schedule: NoiseSchedule,
+    x0: Tensor,
+    xt: Tensor,
+    t: Tensor | int,
+    t_prev: Tensor | int,
+) -> tuple[Tensor, Tensor]:
+    """Where x was at the earlier time t_prev, knowing x0 and xt: a Gaussian.
+
+    Ho et al. 2020, equations 6 and 7, for any gap t - t_prev (Kingma et al. 2021, appendix A.2).
+
+    Args:
+        schedule: the noise schedule.
+        x0: clean images, or a model's belief about them, (B, ...), float32 or float64.
+        xt: noised images, shape and dtype of x0.
+        t: times 1 ... T, an int or an integer tensor (B,).
+        t_prev: earlier times 0 ... t - 1, an int or an integer tensor (B,).
+
+    Returns:
+        ``(mean, variance)``: mean has shape and dtype of xt, variance broadcasts against it
+        (B, 1, ...). At ``t_prev = 0`` the mean is x0 and the variance 0.
+
+    Raises:
+        ValueError: naming the argument that has a wrong shape, dtype or range.
+    """
+    _check_float(x0=x0, xt=xt)
+    t = _check_time(schedule, "t", t, xt, lowest=1)
+    t_prev = _check_time(schedule, "t_prev", t_prev, xt, lowest=0)
+    if not bool((t_prev < t).all()):
+        raise ValueError("t_prev must be earlier than t")
+    table = schedule.alpha_bar.to(xt.device)
+    alpha_bar, alpha_bar_prev = table[t], table[t_prev]
+    alpha = alpha_bar / alpha_bar_prev
+    from_x0 = alpha_bar_prev.sqrt() * (1 - alpha) / (1 - alpha_bar)
+    from_xt = alpha.sqrt() * (1 - alpha_bar_prev) / (1 - alpha_bar)
+    variance = (1 - alpha) * (1 - alpha_bar_prev) / (1 - alpha_bar)
+    return _like(from_x0, xt) * x0 + _like(from_xt, xt) * xt, _like(variance, xt)
+
+
+def _like(coefficient: Tensor, x: Tensor) -> Tensor:
+    """(B,) or () float64 -> (B, 1, ...) in the dtype of x, so that it multiplies x."""
+    return coefficient.to(x.dtype).reshape(-1, *[1] * (x.dim() - 1))
+
+
+def _check_float(**images: Tensor) -> None:
+    """All arguments are float32 or float64 tensors of the first one's shape and dtype."""
+    (first_name, first), *_ = images.items()
+    for name, x in images.items():
+        if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
+            kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"{name} must be a float32 or float64 tensor (got {kind})")
+        if x.shape != first.shape or x.dtype != first.dtype:
+            raise ValueError(
+                f"{name} must match {first_name}: {tuple(x.shape)} {x.dtype} "
+                f"against {tuple(first.shape)} {first.dtype}"
+            )
+        if x.dim() < 1:
+            raise ValueError(f"{name} must have a batch dimension: shape (B, ...)")
+
+
+def _check_time(
+    schedule: NoiseSchedule, name: str, t: Tensor | int, x: Tensor, lowest: int
+) -> Tensor:
+    """T as an index tensor on x's device: shape () or (B,), values lowest ... T."""
+    if isinstance(t, bool) or not isinstance(t, (int, Tensor)):
+        raise ValueError(f"{name} must be an int or an integer tensor (got {type(t).__name__})")
+    t = torch.as_tensor(t, device=x.device)
+    if t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
+        raise ValueError(f"{name} must be an int or an integer tensor (got {t.dtype})")
+    if t.dim() > 0 and t.shape != x.shape[:1]:
+        raise ValueError(f"{name} must have shape ({x.shape[0]},) (got {tuple(t.shape)})")
+    if not bool(((t >= lowest) & (t <= schedule.T)).all()):
+        raise ValueError(f"{name} must be between {lowest} and {schedule.T}")
+    return t.long()

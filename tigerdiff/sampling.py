@@ -1,0 +1,200 @@
+"""From noise to image: samplers as generators of steps.
+
+A sampler yields where it is and what the model believes there; a slider, a progress bar and a test
+all consume the same steps. A model is any callable ``(xt, t) -> output`` with xt (B, C, H, W) and
+t int64 (B,); its attribute ``prediction`` says what the output means and is "eps" if there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from tigerdiff.diffusion import NoiseSchedule, Prediction, posterior, to_x0_eps
+
+Model = Callable[[Tensor, Tensor], Tensor]
+
+
+class Step(NamedTuple):
+    """One moment of a trajectory.
+
+    Attributes:
+        t: the time, T for the first step and 0 for the last.
+        xt: the images at time t, (B, C, H, W).
+        x0: what the model believes the clean images are, same shape.
+        eps: what it believes the noise is, same shape; zero at t = 0.
+    """
+
+    t: int
+    xt: Tensor
+    x0: Tensor
+    eps: Tensor
+
+
+def timesteps(schedule: NoiseSchedule, n: int) -> list[int]:
+    """N + 1 evenly spaced times from T down to 0, rounded; right for any n, divisor of T or not.
+
+    Raises:
+        ValueError: if n is not between 1 and T.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= schedule.T:
+        raise ValueError(f"steps must be a whole number between 1 and {schedule.T} (got {n!r})")
+    return torch.linspace(schedule.T, 0, n + 1, dtype=torch.float64).round().long().tolist()
+
+
+@torch.no_grad()
+def ddpm(
+    model: Model,
+    schedule: NoiseSchedule,
+    xT: Tensor,
+    *,
+    steps: int | None = None,
+    generator: torch.Generator | None = None,
+    clip: bool = True,
+) -> Iterator[Step]:
+    """Ancestral sampling: draw each earlier image from the posterior (Ho et al. 2020, algorithm 2).
+
+    The noise of each step has the posterior's own variance (their equation 7, "beta tilde").
+
+    Args:
+        model: ``(xt, t) -> output``, see the module's head.
+        schedule: the noise schedule.
+        xT: standard normal noise to start from, (B, C, H, W), float32 or float64.
+        steps: number of model calls, 1 ... T; None takes every time from T to 1.
+        generator: source of the noise, on the CPU or the device of xT.
+        clip: clip the believed x0 to [-1, 1] at each step.
+
+    Yields:
+        ``steps + 1`` of :class:`Step`.
+
+    Raises:
+        ValueError: if ``steps`` or ``xT`` is out of range.
+    """
+    times = timesteps(schedule, schedule.T if steps is None else steps)
+    xt = xT
+    for t, t_prev in pairwise(times):
+        x0, eps = _believe(model, schedule, xt, t, clip)
+        yield Step(t, xt, x0, eps)
+        mean, variance = posterior(schedule, x0, xt, t, t_prev)
+        xt = mean + variance.sqrt() * _randn_like(xt, generator) if t_prev > 0 else mean
+    yield Step(0, xt, xt, torch.zeros_like(xt))
+
+
+@torch.no_grad()
+def ddim(
+    model: Model,
+    schedule: NoiseSchedule,
+    xT: Tensor,
+    *,
+    steps: int = 50,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+    clip: bool = True,
+) -> Iterator[Step]:
+    """Implicit sampling: same marginals, fewer steps (Song et al. 2021, equations 12 and 16).
+
+    ``x_prev = sqrt(ab_prev) x0 + sqrt(1 - ab_prev - sigma^2) eps + sigma z``, ab being alpha_bar.
+
+    Args:
+        model: ``(xt, t) -> output``, see the module's head.
+        schedule: the noise schedule.
+        xT: standard normal noise to start from, (B, C, H, W), float32 or float64.
+        steps: number of model calls, 1 ... T.
+        eta: 0 for the deterministic path, 1 for the noise of :func:`ddpm`, or between.
+        generator: source of the noise, on the CPU or the device of xT; not used when eta is 0.
+        clip: clip the believed x0 to [-1, 1] at each step; eps is then derived from it anew.
+
+    Yields:
+        ``steps + 1`` of :class:`Step`.
+
+    Raises:
+        ValueError: if ``steps``, ``eta`` or ``xT`` is out of range.
+    """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta must be between 0 and 1 (got {eta})")
+    times = timesteps(schedule, steps)
+    xt = xT
+    for t, t_prev in pairwise(times):
+        x0, eps = _believe(model, schedule, xt, t, clip)
+        yield Step(t, xt, x0, eps)
+        alpha_bar, alpha_bar_prev = schedule.alpha_bar[[t, t_prev]].tolist()
+        variance = (1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev)
+        sigma = eta * variance**0.5
+        xt = alpha_bar_prev**0.5 * x0 + max(1 - alpha_bar_prev - sigma**2, 0.0) ** 0.5 * eps
+        if sigma > 0:
+            xt = xt + sigma * _randn_like(xt, generator)
+    yield Step(0, xt, xt, torch.zeros_like(xt))
+
+
+SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {"ddpm": ddpm, "ddim": ddim}
+
+
+@torch.inference_mode()
+def sample(
+    model: torch.nn.Module,
+    schedule: NoiseSchedule,
+    n: int,
+    *,
+    size: int,
+    sampler: str = "ddim",
+    steps: int = 50,
+    seed: int = 0,
+    progress: bool = True,
+) -> Tensor:
+    """Draw n pictures. Dropout is off while it runs; the model's own mode is restored after.
+
+    Args:
+        model: a network that predicts from (xt, t), see the module's head.
+        schedule: the noise schedule that it was trained with.
+        n: number of pictures.
+        size: their height and width in pixels.
+        sampler: "ddim" or "ddpm".
+        steps: number of model calls, 1 ... T.
+        seed: the same seed gives the same pictures on the same machine.
+        progress: show a progress bar.
+
+    Returns:
+        uint8 (n, 3, size, size) on the CPU.
+
+    Raises:
+        ValueError: naming the argument that is out of range.
+    """
+    if sampler not in SAMPLERS:
+        raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)} (got {sampler!r})")
+    if n < 1:
+        raise ValueError(f"n must be at least 1 (got {n})")
+    # All noise is drawn on the CPU, so that a seed means the same tigers on every device.
+    generator = torch.Generator().manual_seed(seed)
+    device = next(model.parameters(), torch.zeros(())).device
+    xT = torch.randn(n, 3, size, size, generator=generator).to(device)
+    training = model.training
+    model.eval()
+    try:
+        walk = SAMPLERS[sampler](model, schedule, xT, steps=steps, generator=generator)
+        for step in tqdm(walk, total=steps + 1, desc=sampler, disable=not progress, leave=False):
+            images = step.xt
+    finally:
+        model.train(training)
+    return (images.clamp(-1, 1) * 127.5 + 127.5).round().to("cpu", torch.uint8)
+
+
+def _believe(
+    model: Model, schedule: NoiseSchedule, xt: Tensor, t: int, clip: bool
+) -> tuple[Tensor, Tensor]:
+    """The model's (x0, eps) at (xt, t); the pair fits together also after clipping."""
+    output = model(xt, torch.full((len(xt),), t, device=xt.device)).to(xt.dtype)
+    prediction: Prediction = getattr(model, "prediction", "eps")
+    x0, eps = to_x0_eps(schedule, output, xt, t, prediction)
+    if clip:
+        x0, eps = to_x0_eps(schedule, x0.clamp(-1, 1), xt, t, "x0")
+    return x0, eps
+
+
+def _randn_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    device = generator.device if generator is not None else x.device
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
