@@ -1,0 +1,167 @@
+"""Painting with arithmetic: coordinates, shapes, masks, noise, hair and light.
+
+Positions are normalised: x runs from -1 (left) to 1 (right), y from -1 (top) to 1 (bottom), so the
+same numbers draw the same picture at every size. A shape is a signed distance (negative inside),
+`cover` turns a distance into an antialiased mask, and `over` lays a colour on the canvas through
+that mask. Points are tensors (2, S, S), distances and masks (S, S), the canvas (3, S, S) in [0, 1].
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Colour = tuple[float, float, float]
+Lines = Sequence[Sequence[float]]
+
+LIGHT = (-0.50, -0.58, 0.64)  # unit vector towards the sun: left, above, in front
+SUN, SKY = (1.08, 0.98, 0.80), (0.40, 0.41, 0.39)
+
+
+# ------------------------------------------------------------------------------------ coordinates
+
+
+def grid(size: int) -> Tensor:
+    """Centres of the pixels, (2, size, size), x then y, in [-1, 1]."""
+    axis = (torch.arange(size, dtype=torch.float32) + 0.5) * (2 / size) - 1
+    return torch.stack(torch.meshgrid(axis, axis, indexing="xy"))
+
+
+def turned(p: Tensor, centre: tuple[float, float], degrees: float = 0.0) -> Tensor:
+    """The points seen from `centre`, with axes turned clockwise by `degrees`."""
+    x, y = p[0] - centre[0], p[1] - centre[1]
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return torch.stack((c * x + s * y, c * y - s * x))
+
+
+def mirrored(p: Tensor) -> Tensor:
+    """The left half of the plane folded onto the right one."""
+    return torch.stack((p[0].abs(), p[1]))
+
+
+def unit(v: Tensor) -> Tensor:
+    """Vectors (2, S, S) scaled to length 1."""
+    return v / torch.hypot(v[0], v[1]).clamp_min(1e-4)
+
+
+# ------------------------------------------------------------------------------- shapes and masks
+
+
+def ellipse(p: Tensor, x: float, y: float, rx: float, ry: float) -> Tensor:
+    """Distance to an ellipse with centre (x, y), exact to first order near the outline."""
+    u, v = (p[0] - x) / rx, (p[1] - y) / ry
+    k = torch.hypot(u, v)
+    return k * (k - 1) / torch.hypot(u / rx, v / ry).clamp_min(1e-6)
+
+
+def almond(p: Tensor, half_length: float, half_width: float) -> Tensor:
+    """Distance to the overlap of two discs (an eye, a leaf) that lies along the x axis."""
+    lift = (half_length**2 - half_width**2) / (2 * half_width)
+    return torch.hypot(p[0], p[1].abs() + lift) - (half_width + lift)
+
+
+def blend(a: Tensor, b: Tensor, seam: float) -> Tensor:
+    """Union of two shapes, the seam rounded off over the given width."""
+    h = (seam - (a - b).abs()).clamp_min(0) / seam
+    return torch.minimum(a, b) - h * h * (seam / 4)
+
+
+def strokes(p: Tensor, lines: Lines) -> Tensor:
+    """Distance to the union of curved, tapered strokes.
+
+    Each line is x0, y0, x1, y1, x2, y2, width, lean: a parabola through three points whose half
+    width swells to `width` and tapers to both ends; lean > 1 moves the thick part to the far end.
+    """
+    nearest = torch.ones_like(p[0])
+    t = torch.linspace(0, 1, 11)
+    basis = torch.stack(((1 - t) * (1 - 2 * t), 4 * t * (1 - t), t * (2 * t - 1)))
+    for *knots, width, lean in lines:
+        x, y = torch.tensor(knots).view(3, 2).T @ basis
+        w = width * torch.sin(math.pi * t**lean).clamp_min(0) ** 0.7
+        cx, cy = x.mean(), y.mean()
+        reach = torch.hypot(x - cx, y - cy).max() + width + 0.05  # farther pixels need no look
+        at = (torch.hypot(p[0] - cx, p[1] - cy) < reach).nonzero(as_tuple=True)
+        px, py = p[0][at][:, None] - x[:-1], p[1][at][:, None] - y[:-1]
+        dx, dy = x.diff(), y.diff()
+        along = ((px * dx + py * dy) / (dx * dx + dy * dy)).clamp(0, 1)
+        gap = torch.hypot(px - along * dx, py - along * dy) - w[:-1] - along * w.diff()
+        nearest[at] = torch.minimum(nearest[at], gap.amin(1))
+    return nearest
+
+
+def both_sides(lines: Lines, seed: int, amount: float) -> list[list[float]]:
+    """Strokes of the right half and their mirror images, each shaken in its own way."""
+    random = torch.Generator().manual_seed(seed)
+    sides = []
+    for sign in (1.0, -1.0):
+        for *knots, width, lean in lines:
+            shake = amount * torch.randn(6, generator=random)
+            swell = 1 + 0.15 * torch.randn((), generator=random).item()
+            points = torch.tensor(knots) * torch.tensor([sign, 1.0] * 3) + shake
+            sides.append([*points.tolist(), width * swell, lean])
+    return sides
+
+
+def cover(distance: Tensor, soft: float = 0.0) -> Tensor:
+    """Mask of a shape: 1 inside, 0 outside, a smooth step over +-soft (at least a pixel)."""
+    soft = max(soft, 2 / distance.shape[-1])
+    h = (0.5 - distance / (2 * soft)).clamp(0, 1)
+    return h * h * (3 - 2 * h)
+
+
+def bump(p: Tensor, x: float, y: float, rx: float, ry: float) -> Tensor:
+    """A soft hill of height 1: a Gaussian with radii rx, ry."""
+    return torch.exp(-((p[0] - x) / rx).square() - ((p[1] - y) / ry).square())
+
+
+# ------------------------------------------------------------------------ colour, noise and light
+
+
+def rgb(colour: Colour) -> Tensor:
+    """A colour as a tensor (3, 1, 1) that broadcasts over a picture."""
+    return torch.tensor(colour).view(3, 1, 1)
+
+
+def over(canvas: Tensor, colour: Colour | Tensor, mask: Tensor) -> Tensor:
+    """Lay a colour, or another canvas, on the canvas where the mask says so."""
+    return torch.lerp(canvas, (colour if isinstance(colour, Tensor) else rgb(colour)), mask)
+
+
+def noise(p: Tensor, frequency: float, seed: int) -> Tensor:
+    """Value noise in [-1, 1]: random numbers on a fixed lattice, interpolated."""
+    n = int(2.6 * frequency) + 2
+    lattice = torch.rand(1, 1, n, n, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    if frequency < 30:  # large cells would show the creases of linear interpolation
+        lattice = F.interpolate(lattice, scale_factor=6, mode="bicubic")
+    at = p.permute(1, 2, 0)[None] / 1.3
+    return F.grid_sample(lattice, at, padding_mode="reflection", align_corners=False)[0, 0]
+
+
+def fbm(p: Tensor, frequency: float, seed: int, octaves: int = 2) -> Tensor:
+    """Fractal noise: octaves of value noise, each twice as fine and half as strong."""
+    parts = [noise(p, frequency * 2**i, seed + i) * 0.5**i for i in range(octaves)]
+    return torch.stack(parts).sum(0)
+
+
+def fbm2(p: Tensor, frequency: float, seed: int) -> Tensor:
+    """Two independent fractal noises, (2, S, S), to push points about."""
+    return torch.stack((fbm(p, frequency, seed), fbm(p, frequency, seed + 10)))
+
+
+def hair(p: Tensor, growth: Tensor, length: float, frequency: float, seed: int) -> Tensor:
+    """Hair, about [-1, 1]: noise averaged along the direction of growth.
+
+    Line integral convolution with straight lines (Cabral and Leedom 1993).
+    """
+    shifts = torch.linspace(-0.5, 0.5, round(1.5 * length * frequency)) * length
+    parts = [noise(p + shift * growth, frequency, seed) for shift in shifts]
+    return torch.stack(parts).sum(0) / len(parts) ** 0.5
+
+
+def lit(height: Tensor) -> Tensor:
+    """Light (3, S, S) on a surface given by its height in units of x: sun plus open sky."""
+    dy, dx = torch.gradient(height, spacing=2 / height.shape[-1])
+    facing = (LIGHT[2] - dx * LIGHT[0] - dy * LIGHT[1]) / torch.sqrt(dx * dx + dy * dy + 1)
+    return rgb(SUN) * (0.15 + facing).clamp_min(0) + rgb(SKY)
