@@ -1,0 +1,128 @@
+"""What decides a training run, with defaults that suit the image size."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tigerdiff.diffusion import Prediction
+from tigerdiff.unet import UNet
+
+# Of the levels from the image's own size down to 8 pixels or so: one level, two, three ...
+MULTIPLIERS = ((1,), (1, 2), (1, 2, 4), (1, 2, 3, 4), (1, 1, 2, 3, 4), (1, 1, 1, 2, 3, 4))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a training run.
+
+    Args:
+        data: a folder of photos at any depth, or images as a uint8 tensor (N, 3, S, S).
+        out: the run's own folder, for checkpoints, samples and logs.
+        image_size: height and width in pixels that the network is trained at.
+        steps: number of optimiser steps, counted from the very start of the run.
+        batch_size: images per step, over all processes together.
+        learning_rate: of AdamW, after the warm-up.
+        warmup_steps: steps over which the learning rate rises from 0.
+        schedule: noise schedule, "linear" or "cosine".
+        T: number of noising steps.
+        prediction: what the network predicts, "eps", "x0" or "v".
+        channels: of the network's first level; None: 32 up to 32 px, else 64.
+        multipliers: channels of each level in units of ``channels``; None: down to 8 px or so.
+        blocks: residual blocks per level.
+        attention: resolutions in pixels with self-attention; None: the low ones, at most 16 px.
+        dropout: share of activations dropped while training, 0 ... 1.
+        ema_decay: of the averaged weights that samples are drawn with.
+        gradient_clip: largest norm of the gradient.
+        seed: the same seed gives the same run.
+        checkpoint_every: steps from one checkpoint to the next.
+        sample_every: steps from one grid of 16 samples to the next; 0 draws none.
+        keep_last: number of checkpoints that are kept.
+        resume: go on from the newest checkpoint in ``out``.
+
+    Raises:
+        ValueError: naming the argument that is out of range.
+    """
+
+    data: str | Path | Tensor
+    out: str | Path
+    image_size: int = 32
+    steps: int = 10_000
+    batch_size: int = 32
+    learning_rate: float = 3e-4
+    warmup_steps: int = 200
+    schedule: str = "linear"
+    T: int = 1000
+    prediction: Prediction = "eps"
+    channels: int | None = None
+    multipliers: Sequence[int] | None = None
+    blocks: int = 2
+    attention: Sequence[int] | None = None
+    dropout: float = 0.0
+    ema_decay: float = 0.9995
+    gradient_clip: float = 1.0
+    seed: int = 0
+    checkpoint_every: int = 500
+    sample_every: int = 1000
+    keep_last: int = 3
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "steps", "batch_size", "checkpoint_every", "keep_last"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1 (got {getattr(self, name)})")
+        for name in ("warmup_steps", "sample_every", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0 (got {getattr(self, name)})")
+        for name in ("learning_rate", "gradient_clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be above 0 and finite (got {getattr(self, name)})")
+        if not 0 <= self.dropout < 1 or not 0 <= self.ema_decay < 1:
+            raise ValueError(
+                "dropout and ema_decay must be at least 0 and below 1 "
+                f"(got {self.dropout} and {self.ema_decay})"
+            )
+        if self.prediction not in ("eps", "x0", "v"):
+            raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {self.prediction!r})")
+        if self.schedule not in ("linear", "cosine"):
+            raise ValueError(f"schedule must be 'linear' or 'cosine' (got {self.schedule!r})")
+
+    def network(self) -> UNet:
+        """A fresh network of this configuration; the same seed gives the same weights."""
+        levels = 1
+        while self.image_size % 2**levels == 0 and self.image_size >> levels >= 8 and levels < 6:
+            levels += 1
+        multipliers = self.multipliers or MULTIPLIERS[levels - 1]
+        resolutions = [self.image_size >> level for level in range(len(multipliers))]
+        attention = self.attention
+        if attention is None:
+            attention = [size for size in resolutions[2:] if size <= 16] or resolutions[-1:]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return UNet(
+                size=self.image_size,
+                channels=self.channels or (32 if self.image_size <= 32 else 64),
+                multipliers=multipliers,
+                blocks=self.blocks,
+                attention=attention,
+                dropout=self.dropout,
+                prediction=self.prediction,
+            )
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step: rises evenly over the warm-up, then stays."""
+        return self.learning_rate * min(1.0, step / max(1, self.warmup_steps))
+
+    def to_json(self) -> dict[str, Any]:
+        """The arguments as a JSON-able dict; a tensor of images is named by its shape."""
+        data = self.data
+        described = f"tensor {tuple(data.shape)}" if isinstance(data, Tensor) else str(data)
+        values = asdict(replace(self, data=described, out=str(self.out)))
+        return json.loads(json.dumps(values))  # tuples become lists here, not only after reading

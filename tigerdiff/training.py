@@ -1,0 +1,284 @@
+"""Training: a generator of steps, with checkpoints that a killed run goes on from exactly.
+
+All randomness of step k is derived from (seed, k, rank) and none from what happened before, so that
+10 steps, a power cut and 10 more give bit for bit what 20 steps give (on the CPU).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tigerdiff import runs
+from tigerdiff.config import TrainConfig
+from tigerdiff.data import batches, load_folder, seeded_generator
+from tigerdiff.diffusion import NoiseSchedule, add_noise
+from tigerdiff.ema import EMA
+from tigerdiff.runs import load_checkpoint as load_checkpoint
+from tigerdiff.runs import save_checkpoint
+from tigerdiff.sampling import sample
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+MAY_CHANGE = {"data", "out", "steps", "checkpoint_every", "sample_every", "keep_last", "resume"}
+
+logger = logging.getLogger(__name__)
+
+
+class TrainStep(NamedTuple):
+    """One step of training: its number from 1, mean loss, speed, and learning rate."""
+
+    step: int
+    loss: float
+    images_per_second: float
+    learning_rate: float
+
+
+def diffusion_loss(
+    model: nn.Module, schedule: NoiseSchedule, x0: Tensor, t: Tensor, eps: Tensor
+) -> Tensor:
+    """How far the network is from what it should predict (Ho et al. 2020, equation 14).
+
+    Mean of ``(model(xt, t) - target) ** 2``, the target being what ``model.prediction`` says: eps
+    (the default), x0, or ``v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0`` (Salimans & Ho
+    2022, section 4). Noise is added and the mean is taken in float32, also under autocast.
+
+    Args:
+        model: network ``(xt, t) -> output``.
+        schedule: the noise schedule.
+        x0: clean images (B, 3, H, W), float32 in [-1, 1].
+        t: times (B,), int64, 1 ... T.
+        eps: standard normal noise, shape and dtype of x0.
+
+    Returns:
+        A scalar, float32; about 1 for a network that answers 0 where eps is to be predicted.
+
+    Raises:
+        ValueError: naming the argument that has a wrong shape, dtype or range.
+    """
+    xt = add_noise(schedule, x0, t, eps)
+    prediction = getattr(getattr(model, "module", model), "prediction", "eps")
+    if prediction == "eps":
+        target = eps
+    elif prediction == "x0":
+        target = x0
+    elif prediction == "v":
+        shape = (-1, *[1] * (x0.dim() - 1))
+        alpha_bar = schedule.alpha_bar.to(x0.device)[t].reshape(shape)
+        target = alpha_bar.sqrt().to(x0.dtype) * eps - (1 - alpha_bar).sqrt().to(x0.dtype) * x0
+    else:
+        raise ValueError(f"model.prediction must be 'eps', 'x0' or 'v' (got {prediction!r})")
+    return F.mse_loss(model(xt, t).float(), target)
+
+
+def stratified_times(T: int, n: int, generator: torch.Generator) -> Tensor:
+    """Random times, one from each n-th part of 1 ... T, shuffled; each time equally likely.
+
+    A plain draw leaves gaps that make the loss noisier (Kingma et al. 2021, appendix I.1).
+
+    Returns:
+        int64 (n,).
+    """
+    u = torch.rand((), generator=generator, dtype=torch.float64)
+    i = torch.randperm(n, generator=generator)
+    return (1 + torch.floor(T * (i + u) / n).long()).clamp(max=T)
+
+
+def train(
+    config: TrainConfig, stop: threading.Event | None = None
+) -> Generator[TrainStep, None, None]:
+    """Train a network on a folder of photos; a generator, so that the caller decides what to show.
+
+    Writes to ``config.out``: ``config.json``, ``log.csv``, ``log.txt`` (warnings, such as each
+    skipped file), ``checkpoints/step-000500``, and ``samples/step-001000.png`` drawn with the
+    averaged weights. Each is on disk before the step that it belongs to is yielded. Leaving the
+    loop early, or interrupting it, saves a checkpoint too.
+
+    Runs on the GPU if there is one (in bfloat16 where the GPU has it), else on the CPU, and on
+    several of them under ``accelerate launch`` or ``torchrun``. On a GPU losses are fetched ten
+    steps at a time, so that it need not wait. With dropout, torch's global generator is reseeded.
+
+    Args:
+        config: see :class:`TrainConfig`.
+        stop: when it is set, training saves a checkpoint after the step at hand and ends.
+
+    Yields:
+        One :class:`TrainStep` per step.
+
+    Raises:
+        ValueError: if an argument does not fit the images, or the run that is resumed.
+        FileExistsError: if ``out`` holds checkpoints and ``resume`` is not set.
+        FileNotFoundError: if there are no photos, or nothing to resume from.
+        FloatingPointError: if the loss or a gradient stops being finite.
+        ImportError: if accelerate is missing.
+    """
+    accelerator = _accelerator()
+    device, rank = accelerator.device, accelerator.process_index
+    world_size = accelerator.num_processes
+    if config.batch_size % world_size:
+        raise ValueError(
+            f"batch_size must be divisible by the {world_size} processes (got {config.batch_size})"
+        )
+    out, B = Path(config.out), config.batch_size // world_size
+    checkpoint, start = _starting_point(config)
+    network = config.network().to(device).to(memory_format=torch.channels_last)
+    schedule = runs.make_schedule(config.schedule, config.T).to(device)
+    with contextlib.ExitStack() as at_end:
+        at_end.callback(accelerator.end_training)
+        log = None
+        if accelerator.is_main_process:  # the one that writes
+            log = at_end.enter_context(contextlib.closing(runs.RunLog(out, start)))
+            (out / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n")
+        with accelerator.main_process_first():  # the others find the photos in the cache
+            images = _images(config, progress=accelerator.is_main_process)
+
+        ema = EMA(network, config.ema_decay)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, fused=True)
+        if checkpoint:
+            then = runs.restore(checkpoint, network, ema, optimizer)["images"]
+            if then != len(images):
+                logger.warning("data holds %d images now and held %d before", len(images), then)
+        model = accelerator.prepare(network)
+        mine = {"rank": rank, "world_size": world_size, "device": device}
+        x0s = batches(images, B, seed=config.seed, start=start, **mine)
+
+        def gradient(k: int) -> Tensor:
+            """Gradients of step k; returns the loss and their norm, (2,), still on the device."""
+            x0 = next(x0s)
+            shared = seeded_generator(config.seed, k, 0, 0)
+            t = stratified_times(config.T, config.batch_size, shared)[rank * B : (rank + 1) * B]
+            own = seeded_generator(config.seed, k, 1 + rank, 0, device=device)
+            eps = torch.randn(x0.shape, generator=own, device=device)
+            if config.dropout:
+                torch.manual_seed(seeded_generator(config.seed, k, 1 + rank, 1).initial_seed())
+            optimizer.zero_grad()
+            loss = diffusion_loss(model, schedule, x0, t.to(device), eps)
+            accelerator.backward(loss)
+            norm = nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
+            return torch.stack([loss.detach(), norm])
+
+        def save() -> None:
+            if log:
+                save_checkpoint(
+                    out, network, ema, optimizer, step=step, config=config.to_json(),
+                    images=len(images), keep_last=config.keep_last,
+                )  # fmt: skip
+
+        step = saved = start
+        whole = True  # False while an update is half done
+        try:
+            while step < config.steps:
+                clock, measured = time.perf_counter(), []
+                for k in range(step + 1, _end_of_stretch(config, step, device) + 1):
+                    optimizer.param_groups[0]["lr"] = config.learning_rate_at(k)
+                    measured.append(gradient(k))
+                    whole = False
+                    optimizer.step()
+                    ema.update(network)
+                    step, whole = k, True
+                # The one wait for the device. All ranks learn here whether one of them must stop.
+                wish = torch.full_like(measured[0], stop is not None and stop.is_set())
+                report = accelerator.reduce(torch.stack([*measured, wish]), "mean").tolist()
+                stopped = report.pop()[0] > 0
+                seconds = time.perf_counter() - clock
+                speed = len(report) * config.batch_size / seconds
+                records = []
+                for k, (loss, norm) in enumerate(report, step - len(report) + 1):
+                    if not (math.isfinite(loss) and math.isfinite(norm)):
+                        raise FloatingPointError(_diverged(config, k))
+                    records.append(TrainStep(k, loss, speed, config.learning_rate_at(k)))
+                if log:
+                    log.write(records, seconds)
+                if stopped or _due(config.checkpoint_every, step, config.steps):
+                    save()
+                    saved = step
+                if log and _due(config.sample_every, step, config.steps):
+                    grid = sample(
+                        ema.model, schedule, 16, size=config.image_size,
+                        steps=min(50, config.T), seed=config.seed, progress=False,
+                    )  # fmt: skip
+                    runs.save_grid(grid, out / "samples" / f"step-{step:06d}.png")
+                yield from records
+                if stopped:
+                    return
+        except (GeneratorExit, KeyboardInterrupt):
+            finite = all(bool(weight.isfinite().all()) for weight in network.parameters())
+            if step > saved and whole and finite:
+                save()
+            raise
+
+
+def _accelerator() -> Accelerator:
+    """Device, precision and number of processes: from the machine and the launcher."""
+    try:
+        from accelerate import Accelerator
+    except ImportError:
+        raise ImportError("training needs accelerate: pip install 'tigerdiff[train]'") from None
+    cuda = torch.cuda.is_available()
+    # On the CPU autocast is many times slower, and a GPU that only emulates bfloat16 gains nothing.
+    bf16 = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    return Accelerator(cpu=not cuda, mixed_precision="bf16" if bf16 else "no")
+
+
+def _starting_point(config: TrainConfig) -> tuple[Path | None, int]:
+    """The checkpoint to go on from and its step, or (None, 0)."""
+    if not config.resume:
+        if there := runs.complete_checkpoints(config.out):
+            raise FileExistsError(
+                f"{config.out} holds a run already ({there[-1].name}): go on with --resume "
+                "(resume=True), or choose another out"
+            )
+        return None, 0
+    folder = runs.find_checkpoint(config.out)
+    state, now = runs.read_state(folder), config.to_json()
+    for name, then in state["config"].items():
+        if name not in MAY_CHANGE and now.get(name) != then:
+            raise ValueError(
+                f"{name} is {now.get(name)!r} but the run in {config.out} has {then!r}: "
+                f"resume with the same {name}, or start a new run in another folder"
+            )
+    return folder, state["step"]
+
+
+def _images(config: TrainConfig, progress: bool) -> Tensor:
+    """uint8 (N, 3, image_size, image_size) from what ``config.data`` is."""
+    if not isinstance(config.data, Tensor):
+        return load_folder(config.data, config.image_size, progress=progress)
+    wanted = (3, config.image_size, config.image_size)
+    if config.data.dtype != torch.uint8 or tuple(config.data.shape[1:]) != wanted:
+        raise ValueError(
+            f"data must be uint8 (N, 3, {config.image_size}, {config.image_size}) as image_size "
+            f"says (got {tuple(config.data.shape)} {config.data.dtype})"
+        )
+    return config.data
+
+
+def _due(every: int, step: int, last: int) -> bool:
+    return every > 0 and (step % every == 0 or step == last)
+
+
+def _end_of_stretch(config: TrainConfig, step: int, device: torch.device) -> int:
+    """The step after which the losses are fetched next: each on the CPU, each tenth on a GPU."""
+    periods = [1 if device.type == "cpu" else 10, config.checkpoint_every, config.sample_every]
+    return min(config.steps, *(step - step % n + n for n in periods if n))
+
+
+def _diverged(config: TrainConfig, step: int) -> str:
+    there = runs.complete_checkpoints(config.out)
+    return (
+        f"the loss or its gradient is no longer finite at step {step}: start again with a lower "
+        f"learning_rate than {config.learning_rate:g}; the last good checkpoint is "
+        f"{there[-1] if there else 'none, it came before the first'}"
+    )
