@@ -1,21 +1,56 @@
 """tigerdiff: diffusion models on one tiger, small, exact and readable."""
 
+from tigerdiff.config import TrainConfig
+from tigerdiff.data import (
+    batches,
+    cifar100_tigers,
+    load_folder,
+    load_photo,
+    seeded_generator,
+    to_float,
+    to_uint8,
+)
 from tigerdiff.diffusion import NoiseSchedule, add_noise, noise_step, posterior, to_x0_eps
 from tigerdiff.ema import EMA
+from tigerdiff.plots import plot_curves, plot_histograms, plot_points
+from tigerdiff.runs import load_checkpoint, save_checkpoint
 from tigerdiff.sampling import Step, ddim, ddpm, sample, timesteps
+from tigerdiff.tigers import paint_tiger
+from tigerdiff.training import TrainStep, diffusion_loss, train
 from tigerdiff.unet import UNet
+from tigerdiff.viewers import compare_slider, show_images, timestep_slider
 
 __all__ = [
     "EMA",
     "NoiseSchedule",
     "Step",
+    "TrainConfig",
+    "TrainStep",
     "UNet",
     "add_noise",
+    "batches",
+    "cifar100_tigers",
+    "compare_slider",
     "ddim",
     "ddpm",
+    "diffusion_loss",
+    "load_checkpoint",
+    "load_folder",
+    "load_photo",
     "noise_step",
+    "paint_tiger",
+    "plot_curves",
+    "plot_histograms",
+    "plot_points",
     "posterior",
     "sample",
+    "save_checkpoint",
+    "seeded_generator",
+    "show_images",
+    "timestep_slider",
     "timesteps",
+    "to_float",
+    "to_uint8",
     "to_x0_eps",
+    "train",
 ]

@@ -1,0 +1,146 @@
+"""The three kinds of diagram that the chapters draw, so that their cells can stay short.
+
+Each returns a matplotlib figure, for :func:`tigerdiff.show_images` or as a slider's frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart also by readers who see fewer of them; orange leads.
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def plot_curves(
+    curves: Mapping[str, Tensor | Sequence[float]],
+    x: Tensor | Sequence[float] | None = None,
+    *,
+    xlabel: str = "t",
+    ylabel: str = "",
+    log: bool = False,
+    logx: bool = False,
+    marker: str = "",
+) -> Figure:
+    """Draw named curves over a common axis.
+
+    Args:
+        curves: name to values (N,); NaN leaves a gap.
+        x: where the values lie, (N,); by default 0, 1, 2, ...
+        xlabel: name of the horizontal axis.
+        ylabel: name of the vertical axis.
+        log: logarithmic vertical axis.
+        logx: logarithmic horizontal axis.
+        marker: matplotlib's marker at each value, for few values.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: if a curve's length differs from that of x.
+    """
+    figure, axes = _axes(6.4, 3.6)
+    for colour, (name, values) in zip(COLOURS * len(curves), curves.items()):
+        y = torch.as_tensor(values, dtype=torch.float64)
+        positions = torch.arange(len(y)) if x is None else torch.as_tensor(x)
+        if len(positions) != len(y):
+            raise ValueError(f"curve {name!r} has {len(y)} values for {len(positions)} of x")
+        axes.plot(positions, y, label=name, color=colour, marker=marker, linewidth=2)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    if log:
+        axes.set_yscale("log")
+    if logx:
+        axes.set_xscale("log")
+    if len(curves) > 1:
+        axes.legend(frameon=False)
+    return figure
+
+
+def plot_histograms(
+    samples: Mapping[str, Tensor],
+    *,
+    density: Any = None,
+    limits: tuple[float, float] = (-4.0, 4.0),
+    bins: int = 80,
+    top: float | None = None,
+    xlabel: str = "value",
+) -> Figure:
+    """Draw how values are distributed, normalised to area 1.
+
+    Args:
+        samples: name to values, of any shape.
+        density: a function from points (N,) to density (N,), drawn as a line over the bars.
+        limits: left and right end of the axis; values outside are not drawn.
+        bins: number of bars.
+        top: height of the axis, to keep it the same over several figures.
+        xlabel: name of the horizontal axis.
+
+    Returns:
+        A matplotlib figure.
+    """
+    figure, axes = _axes(6.4, 3.2)
+    for colour, (name, values) in zip(COLOURS * len(samples), samples.items()):
+        flat = values.detach().flatten().double().cpu()
+        counts = torch.histc(flat, bins, *limits)
+        width = (limits[1] - limits[0]) / bins
+        left = torch.linspace(limits[0], limits[1], bins + 1)[:-1]
+        heights = counts / (flat.numel() * width)
+        axes.bar(left, heights, width, align="edge", alpha=0.55, color=colour, label=name)
+    if density is not None:
+        points = torch.linspace(*limits, 400)
+        axes.plot(points, density(points), color="black", linewidth=1.5)
+    axes.set(xlabel=xlabel, ylabel="density", xlim=limits, ylim=(0, top))
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def plot_points(
+    points: Tensor,
+    *,
+    title: str = "",
+    limit: float = 2.5,
+    arrows: tuple[Tensor, Tensor] | None = None,
+    paths: Tensor | None = None,
+    behind: Tensor | None = None,
+) -> Figure:
+    """Draw a cloud of points in the plane.
+
+    Args:
+        points: (N, 2).
+        title: text above.
+        limit: the plane is shown from -limit to limit on both axes.
+        arrows: ``(from, along)``, each (K, 2): an arrow at each place.
+        paths: (steps, K, 2): K lines that the points went along.
+        behind: (M, 2): a second cloud, in grey behind the first.
+
+    Returns:
+        A matplotlib figure.
+    """
+    figure, axes = _axes(4.2, 4.2)
+    if behind is not None:
+        axes.scatter(*behind.T, s=2, color="0.8")
+    if paths is not None:
+        for path, colour in zip(paths.transpose(0, 1), COLOURS[1:] * paths.shape[1]):
+            axes.plot(*path.T, color=colour, linewidth=0.8)
+    axes.scatter(*points.T, s=3 if paths is None else 24, color=COLOURS[0], zorder=3)
+    if arrows is not None:
+        axes.quiver(*arrows[0].T, *arrows[1].T, color=COLOURS[1], angles="xy", width=0.004)
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), title=title)
+    axes.set_aspect("equal")
+    return figure
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Any]:
+    """A figure outside pyplot, so that a notebook does not also show it by itself."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
