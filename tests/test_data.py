@@ -808,7 +808,7 @@ def test_default_tiger_without_a_network_is_painted(monkeypatch, capsys, cache):
     assert tiger.equal(paint_tiger(512)) and tiger.shape == (3, 512, 512)
     said = capsys.readouterr().out
     assert "painted by tigerdiff.paint_tiger" in said and "connection failed" in said
-    assert said.count("\n") == 1 and nothing_kept(cache)
+    assert said.count("\n") == 2 and nothing_kept(cache)
     small = load_photo(size=64)
     assert small.shape == (3, 64, 64) and small.dtype == torch.uint8
     mean = torch.nn.functional.avg_pool2d(tiger.float(), 8)

@@ -285,7 +285,7 @@ def _default_tiger(size: int | None) -> Tensor:
         print(f"This tiger is Pexels photo 145939, {DEFAULT_PHOTO}")
         return tiger
     except (OSError, ValueError) as error:
-        print(f"This tiger is painted by tigerdiff.paint_tiger in place of the photo: {error}")
+        print(f"This tiger is painted by tigerdiff.paint_tiger; no photo:\n{error}")
     from tigerdiff.tigers import paint_tiger
 
     tiger = paint_tiger(512)

@@ -57,8 +57,8 @@ def plot_curves(
         axes.set_yscale("log")
     if logx:
         axes.set_xscale("log")
-    if len(curves) > 1:
-        axes.legend(frameon=False)
+    if len(curves) > 1:  # above the axes, where no curve can run through it
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return figure
 
 

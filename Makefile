@@ -1,0 +1,42 @@
+# make book   build the book and print the page to open
+# make test   lint, types and all tests (fetches Chromium where it is missing)
+# make lint   ruff and mypy alone
+# make clean  remove everything made here, .venv included
+#
+# Each does all it needs on a machine with Python 3.10 to 3.13, git and make.
+# Another interpreter:  make book PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: book test lint clean
+
+book: $(READY)
+	rm -rf _build/html
+	$(BIN)/jupyter-book build book --toc "$(CURDIR)/_toc.yml" --all -W --keep-going
+	@echo
+	@echo "The book is ready. Open this page in a browser:"
+	@echo "  file://$(CURDIR)/_build/html/index.html"
+
+test: lint
+	$(BIN)/python tools/chromium.py
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy tigerdiff
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "tigerdiff needs Python 3.10 to 3.13 as '$(PYTHON)'; name another one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install -r requirements.txt
+	touch $@
+
+clean:
+	rm -rf .venv _build build tigerdiff.egg-info .pytest_cache .mypy_cache .ruff_cache

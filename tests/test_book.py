@@ -1,0 +1,275 @@
+"""The built site, read as a reader reads it: in a browser, from a server and from disk."""
+
+import re
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).parent.parent
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+PAGES = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapters"])]
+CHAPTERS = [page for page in PAGES if (ROOT / f"book/{page}.ipynb").exists()]
+SLIDER = "[data-tigerdiff-slider]"
+
+# What axe-core finds that is not ours: (rule, element). The theme draws the logo outside any
+# landmark; docutils marks up the list of references with roles that ARIA has dropped since.
+THEME = {("region", ".only-{scheme}")}
+DOCUTILS = {
+    "references": {
+        ("aria-allowed-role", "#id*"),
+        ("aria-deprecated-role", "#id*"),
+        ("aria-required-children", ".citation-list"),
+    }
+}
+
+
+class Visit:
+    """One page in the browser, and everything that went wrong on it or left its origin."""
+
+    def __init__(self, browser, origin, page, **context):
+        self.context = browser.new_context(**context)
+        self.tab = self.context.new_page()
+        self.foreign, self.errors = [], []
+        self.tab.route("**/*", self._only_from(origin))
+        self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.tab.on("requestfailed", lambda request: self._note(request.url))
+        self.tab.on("console", self._console)
+        self.tab.goto(f"{origin}/{page}", wait_until="load")
+        self.tab.wait_for_function("document.fonts.status === 'loaded'")
+
+    def _only_from(self, origin):
+        def decide(route):
+            url = route.request.url
+            if url.startswith((origin + "/", "data:", "blob:")):
+                route.continue_()
+            else:
+                self.foreign.append(url)
+                route.abort()
+
+        return decide
+
+    def _console(self, message):
+        if message.type == "error":
+            self._note(f"{message.text} ({message.location.get('url')})")
+
+    def _note(self, error):
+        # The theme of Python 3.10 preloads its icon font, which browsers refuse to do from disk;
+        # the icons themselves are drawn by a script and show.
+        if not re.search(r"file:\S*/_static/vendor/fontawesome/", error):
+            self.errors.append(error)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+
+    def wait_for_mathematics(self):
+        """Until MathJax has set every formula; returns how many there are."""
+        self.tab.wait_for_function(
+            "[...document.querySelectorAll('article .math')]"
+            ".every(formula => formula.querySelector('mjx-container'))"
+        )
+        assert self.tab.locator("mjx-merror").count() == 0
+        return self.tab.locator("article mjx-container").count()
+
+
+@pytest.fixture(params=["server", "disk"])
+def origin(request, built_book):
+    if request.param == "disk":
+        return built_book.as_uri()
+    return request.getfixturevalue("site_url")
+
+
+@cache
+def soup(path):
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+@pytest.mark.parametrize("page", [*PAGES, "search", "genindex"])
+def test_a_page_is_whole_by_itself(page, browser, origin):
+    with Visit(browser, origin, f"{page}.html") as visit:
+        visit.wait_for_mathematics()
+        visit.tab.wait_for_load_state("networkidle")
+        assert visit.foreign == []
+        assert visit.errors == []
+
+
+@pytest.mark.parametrize("page", [*CHAPTERS, "notation"])
+def test_mathematics_is_set_with_our_own_mathjax(page, browser, origin):
+    with Visit(browser, origin, f"{page}.html") as visit:
+        assert visit.wait_for_mathematics() >= 10
+        assert visit.tab.evaluate("MathJax.version").startswith("3.")
+        assert visit.tab.locator("mjx-container").first.bounding_box()["width"] > 0
+        assert visit.tab.evaluate("[...document.fonts].some(f => /MJX/.test(f.family))")
+
+
+def test_references_to_equations_lead_to_numbered_equations(built_book):
+    references = [
+        (page, link)
+        for page in PAGES
+        for link in soup(built_book / f"{page}.html").select("a[href*='#equation-']")
+        if "headerlink" not in link.get("class", [])
+    ]
+    assert len(references) >= 5
+    for page, link in references:
+        target, _, fragment = link["href"].partition("#")
+        equation = soup(built_book / (target or f"{page}.html")).find(id=fragment)
+        assert equation is not None, (page, link["href"])
+        number = equation.select_one(".eqno").get_text()
+        assert link.get_text().strip() in number, (page, link["href"])
+
+
+def test_internal_links_lead_somewhere(built_book):
+    broken = []
+    pages = [path for path in built_book.rglob("*.html") if "_static" not in path.parts]
+    for path in sorted(pages):
+        for element in soup(path).select("[href], [src]"):
+            url = urlsplit(element.get("href") or element.get("src"))
+            if url.scheme or url.netloc:
+                continue
+            target = (path.parent / unquote(url.path)).resolve() if url.path else path
+            if not target.exists():
+                broken.append((path.name, url.geturl()))
+            elif url.fragment and target.suffix == ".html":
+                name = unquote(url.fragment)
+                if not soup(target).find(attrs={"id": name}):
+                    broken.append((path.name, url.geturl()))
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_picture_says_what_it_shows(page, built_book):
+    for image in soup(built_book / f"{page}.html").select("article img"):
+        alt = (image.get("alt") or "").strip()
+        # Without a text of its own, a picture is given its file name.
+        assert alt, str(image)[:200]
+        assert not re.search(r"\.(png|webp|svg|jpe?g|gif)$", alt), alt
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES)
+def test_accessibility(page, scheme, browser, site_url):
+    with Visit(browser, site_url, f"{page}.html", color_scheme=scheme) as visit:
+        visit.wait_for_mathematics()
+        findings = Axe().run(visit.tab).response["violations"]
+        found = {
+            (finding["id"], re.sub(r"#id\d+", "#id*", " ".join(node["target"])))
+            for finding in findings
+            for node in finding["nodes"]
+        }
+    theme = {(rule, element.format(scheme=scheme)) for rule, element in THEME}
+    assert found == theme | DOCUTILS.get(page, set())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_phone_shows_everything(page, browser, site_url):
+    """The page does not scroll sideways, and what is wider than it scrolls by itself."""
+    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+    with Visit(browser, site_url, f"{page}.html", **phone) as visit:
+        visit.wait_for_mathematics()
+        assert visit.tab.evaluate("document.documentElement.scrollWidth") <= 390
+        cut_off = """
+            [...document.querySelectorAll("article mjx-container, article img, article pre")]
+                .filter(element => element.getBoundingClientRect().right > 390)
+                .filter(element => {
+                    for (let e = element; e.tagName !== "ARTICLE"; e = e.parentElement)
+                        if (/auto|scroll/.test(getComputedStyle(e).overflowX)) return false;
+                    return true;
+                })
+                .map(element => element.textContent || element.alt)"""
+        assert visit.tab.evaluate(cut_off) == []
+
+
+def test_the_start_page_leads_to_every_chapter(built_book):
+    links = {link.get("href") for link in soup(built_book / "index.html").select("article a")}
+    assert {f"{chapter}.html" for chapter in CHAPTERS} <= links
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_a_chapter_offers_to_run_in_colab_and_binder(page, built_book):
+    url = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+    slug = url.removeprefix("https://github.com/")
+    links = [link["href"] for link in soup(built_book / f"{page}.html").select("a[href^=https]")]
+    assert f"https://colab.research.google.com/github/{slug}/blob/main/book/{page}.ipynb" in links
+    assert any(
+        link.startswith(f"https://mybinder.org/v2/gh/{slug}/main") and f"book/{page}.ipynb" in link
+        for link in links
+    )
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_the_package_is_what_ran(page, built_book):
+    """The status page lists the chapter, executed by force and without an error."""
+    rows = [
+        [cell.get_text().strip() for cell in row.select("td")]
+        for row in soup(built_book / "status.html").select("article tr")
+    ]
+    (row,) = [row for row in rows if row and row[0] == page]
+    assert "force" in row
+    assert row[-1] == "✅"
+
+
+def pictures(slider):
+    """What can be seen of a slider's pictures, as pixels."""
+    return slider.locator(".tigerdiff-grid").screenshot(animations="disabled")
+
+
+def readout(slider):
+    return slider.locator(".tigerdiff-readout").inner_text()
+
+
+def test_there_are_sliders(built_book):
+    assert soup(built_book / "02_forward_noising.html").select(SLIDER)
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_sliders_move_by_keyboard_mouse_and_play(page, browser, origin):
+    with Visit(browser, origin, f"{page}.html", viewport={"width": 1280, "height": 900}) as visit:
+        visit.wait_for_mathematics()
+        sliders = visit.tab.locator(SLIDER).all()
+        for slider in sliders:
+            slider.scroll_into_view_if_needed()
+            others = [other for other in sliders if other is not slider]
+            before_elsewhere = [readout(other) for other in others]
+            handle = slider.locator("input[type=range]")
+
+            handle.focus()
+            visit.tab.keyboard.press("Home")
+            first = pictures(slider)
+            visit.tab.keyboard.press("ArrowRight")
+            assert handle.input_value() == "1"
+            second = pictures(slider)
+            assert second != first
+            visit.tab.keyboard.press("End")
+            last = pictures(slider)
+            assert last != first
+            assert last != second
+
+            box = handle.bounding_box()
+            visit.tab.mouse.click(box["x"] + 2, box["y"] + box["height"] / 2)
+            assert handle.input_value() == "0"
+            assert pictures(slider) == first
+
+            play = slider.locator(".tigerdiff-play")
+            play.click()
+            visit.tab.wait_for_function(
+                "input => Number(input.value) >= 2", arg=handle.element_handle(), timeout=20_000
+            )
+            play.click()
+            assert pictures(slider) != first
+            assert [readout(other) for other in others] == before_elsewhere
+        assert visit.foreign == []
+        assert visit.errors == []
+
+
+def test_without_scripts_a_slider_is_its_first_picture(browser, site_url):
+    with Visit(browser, site_url, "02_forward_noising.html", java_script_enabled=False) as visit:
+        figure = visit.tab.locator(SLIDER).first
+        assert figure.locator("img").first.is_visible()
+        assert figure.locator(".tigerdiff-readout").inner_text()

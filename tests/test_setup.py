@@ -1,0 +1,133 @@
+"""The repository around the package: make, addresses, citations."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import repository_url
+import yaml
+
+import tigerdiff
+
+ROOT = Path(__file__).parent.parent
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """The Makefile and what it looks at, without an environment."""
+    for name in ("Makefile", "pyproject.toml", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def fake_python(folder, body):
+    path = folder / "fake-python"
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+def make(folder, *args):
+    return subprocess.run(["make", *args], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_python_that_is_too_old_or_too_new_is_refused_in_one_sentence(checkout):
+    code = 'case "$2" in *version_info*) exit 1;; esac'
+    done = make(checkout, "book", f"PYTHON={fake_python(checkout, code)}")
+    assert done.returncode != 0
+    assert "tigerdiff needs Python 3.10 to 3.13" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_a_python_without_venv_is_refused_in_one_sentence(checkout):
+    code = 'case "$2" in *ensurepip*) exit 1;; esac'
+    done = make(checkout, "test", f"PYTHON={fake_python(checkout, code)}")
+    assert done.returncode != 0
+    assert "python3-venv" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_a_ready_environment_is_not_installed_again(checkout):
+    ready = checkout / ".venv/.ready"
+    ready.parent.mkdir()
+    ready.touch()
+    newest = max(
+        (checkout / name).stat().st_mtime for name in ("pyproject.toml", "requirements.txt")
+    )
+    os.utime(ready, (newest + 1, newest + 1))
+    assert "pip install" not in make(checkout, "-n", "book").stdout
+    os.utime(checkout / "pyproject.toml", (newest + 2, newest + 2))
+    assert "pip install -r requirements.txt" in make(checkout, "-n", "book").stdout
+
+
+def test_continuous_integration_types_make_test():
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    assert "make test" in (ROOT / ".ci/run").read_text()
+
+
+def test_the_repository_has_one_address(tmp_path):
+    """Another address in _config.yml, one command, and the old one is gone everywhere."""
+    for name in repository_url.FILES:
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "book", tmp_path / "book")
+    assert repository_url.main(tmp_path) == [], "run python tools/repository_url.py"
+
+    old = CONFIG["repository"]["url"]
+    config = tmp_path / "_config.yml"
+    config.write_text(
+        config.read_text().replace(f"url: {old}\n", "url: https://github.com/cats/stripes\n")
+    )
+    changed = repository_url.main(tmp_path)
+    assert {"README.md", "CITATION.cff", "pyproject.toml", "_config.yml"} <= set(changed)
+    assert any(name.endswith(".ipynb") for name in changed)
+    owner, name = repository_url.slug(old)
+    for path in (
+        p for p in tmp_path.rglob("*") if p.suffix in (".md", ".ipynb", ".yml", ".toml", ".cff")
+    ):
+        text = path.read_text(encoding="utf-8")
+        assert f"{owner}/{name}" not in text, path.name
+        assert f"{owner}.github.io" not in text, path.name
+    assert repository_url.main(tmp_path) == []
+
+
+def test_the_readme_has_a_badge_for_every_chapter():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for chapter in (ROOT / "book").glob("*.ipynb"):
+        assert f"blob/main/book/{chapter.name})" in readme
+
+
+def test_the_readmes_pictures_and_files_exist():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    names = re.findall(r"\]\((?!https?:|#)([^)]+)\)", readme) + re.findall(
+        r'src="(?!https?:)([^"]+)"', readme
+    )
+    assert names
+    assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_versions_agree():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'version = "{citation["version"]}"' in project
+
+
+def test_the_package_page_documents_every_public_name():
+    page = (ROOT / "book/api.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"\w+", " ".join(re.findall(r":members: (.*)", page))))
+    listed |= {name.rpartition(".")[2] for name in re.findall(r"autoclass:: (\S+)", page)}
+    assert set(tigerdiff.__all__) == listed
+
+
+def test_the_module_is_the_command_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "tigerdiff", "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "train" in done.stdout
+    assert "sample" in done.stdout
