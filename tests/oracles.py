@@ -5,6 +5,7 @@ they are wrong. test_oracles runs them on tigerdiff, test_mutants on copies with
 """
 
 import math
+import re
 import sys
 import types
 from fractions import Fraction
@@ -39,7 +40,8 @@ def load_core(module=None, old=None, new=None):
             source = source.replace(old, new)
         fresh = types.ModuleType(f"{name}_{stem}")
         sys.modules[fresh.__name__] = fresh
-        code = compile(source.replace("from tigerdiff.", f"from {name}_"), f"<{stem}>", "exec")
+        source = re.sub(rf"from tigerdiff\.({'|'.join(MODULES)}) ", rf"from {name}_\1 ", source)
+        code = compile(source, f"<{stem}>", "exec")
         exec(code, fresh.__dict__)
         for key, value in vars(fresh).items():
             setattr(core, key, value)

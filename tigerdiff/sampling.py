@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from tigerdiff.data import to_uint8
 from tigerdiff.diffusion import NoiseSchedule, Prediction, posterior, to_x0_eps
 
 Model = Callable[[Tensor, Tensor], Tensor]
@@ -180,7 +181,7 @@ def sample(
             images = step.xt
     finally:
         model.train(training)
-    return (images.clamp(-1, 1) * 127.5 + 127.5).round().to("cpu", torch.uint8)
+    return to_uint8(images).cpu()
 
 
 def _believe(
