@@ -1,5 +1,6 @@
 """Arguments that do not fit; the formulas themselves are in test_oracles."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,7 +22,7 @@ def test_time_zero_where_nothing_was_added(function):
         function(SCHEDULE, X, 0, X)
 
 
-@pytest.mark.parametrize("t", [0.5, True, None, torch.tensor([1.0, 2.0]), torch.tensor([True])])
+@pytest.mark.parametrize("t", [0.5, "7", None, torch.tensor([1.0, 2.0]), torch.tensor([True])])
 def test_time_not_an_integer(t):
     with pytest.raises(ValueError, match=r"^t must be an int or an integer tensor"):
         add_noise(SCHEDULE, X, t, X)
@@ -31,6 +32,10 @@ def test_time_not_an_integer(t):
 def test_time_of_the_wrong_shape(shape):
     with pytest.raises(ValueError, match=r"^t must have shape \(2,\)"):
         add_noise(SCHEDULE, X, torch.ones(shape, dtype=torch.long), X)
+
+
+def test_numpy_times():
+    assert torch.equal(add_noise(SCHEDULE, X, np.int64(3), X + 1), add_noise(SCHEDULE, X, 3, X + 1))
 
 
 def test_time_on_every_integer_dtype():
@@ -63,9 +68,26 @@ def test_images_outside_the_range(value):
         add_noise(SCHEDULE, x0, 1, X)
 
 
-def test_noise_step_on_0_to_255():
-    with pytest.raises(ValueError, match=r"^x_prev must be on the scale of \[-1, 1\]"):
-        noise_step(SCHEDULE, X + 200, 1, X)
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("x_prev", lambda x: noise_step(SCHEDULE, x, 1, X)),
+        ("xt", lambda x: to_x0_eps(SCHEDULE, X, x, 1)),
+        ("xt", lambda x: posterior(SCHEDULE, X, x, 2, 1)),
+    ],
+)
+def test_0_to_255_is_named(name, call):
+    with pytest.raises(ValueError, match=rf"^{name} must be on the scale of \[-1, 1\]"):
+        call(X + 200)
+    call(torch.randn_like(X) * 100)  # a path that runs away is no image of 0..255
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 0), ()])
+def test_nothing_to_noise(shape):
+    empty = torch.zeros(shape)
+    for call in (add_noise, noise_step):
+        with pytest.raises(ValueError, match=r"^(x0|x_prev) must have shape \(B, ...\), not empty"):
+            call(SCHEDULE, empty, 1, empty)
 
 
 def test_shapes_and_dtypes_that_differ():
@@ -77,8 +99,6 @@ def test_shapes_and_dtypes_that_differ():
         to_x0_eps(SCHEDULE, X[..., :2], X, 1)
     with pytest.raises(ValueError, match="^xt must match x0"):
         posterior(SCHEDULE, X, X[:, :1], 2, 1)
-    with pytest.raises(ValueError, match="^x0 must have a batch dimension"):
-        add_noise(SCHEDULE, torch.tensor(0.0), 1, torch.tensor(0.0))
 
 
 def test_unknown_prediction():

@@ -1,5 +1,8 @@
 """The samplers' arguments and ``sample``; the formulas are in test_oracles."""
 
+from itertools import product
+
+import numpy as np
 import pytest
 import torch
 
@@ -21,7 +24,7 @@ def model():
 def test_steps_out_of_range(n):
     for call in (
         lambda: timesteps(SCHEDULE, n),
-        lambda: next(ddim(lambda x, t: x, SCHEDULE, torch.zeros(1, 3, 2, 2), steps=n)),
+        lambda: ddim(lambda x, t: x, SCHEDULE, torch.zeros(1, 3, 2, 2), steps=n),
     ):
         with pytest.raises(ValueError, match="^steps must be a whole number between 1 and 100"):
             call()
@@ -30,7 +33,20 @@ def test_steps_out_of_range(n):
 @pytest.mark.parametrize("eta", [-0.1, 1.1])
 def test_eta_out_of_range(eta):
     with pytest.raises(ValueError, match="^eta must be between 0 and 1"):
-        next(ddim(lambda x, t: x, SCHEDULE, torch.zeros(1, 3, 2, 2), eta=eta))
+        ddim(lambda x, t: x, SCHEDULE, torch.zeros(1, 3, 2, 2), eta=eta)
+
+
+@pytest.mark.parametrize("walk", [ddpm, ddim])
+@pytest.mark.parametrize(
+    "xT", [torch.zeros(1, 3, 2, 2).half(), torch.full((1, 3, 2, 2), 200.0), torch.zeros(0, 3, 2, 2)]
+)
+def test_a_start_that_is_no_noise(walk, xT):
+    with pytest.raises(ValueError, match="^xT must"):
+        walk(lambda x, t: x, SCHEDULE, xT)
+
+
+def test_numpy_counts_as_whole():
+    assert timesteps(SCHEDULE, np.int64(2)) == [100, 50, 0]
 
 
 def test_ddpm_takes_every_time_by_default():
@@ -57,10 +73,11 @@ def test_the_model_says_what_it_predicts(prediction):
             eps = (xt - a.sqrt() * x0) / (1 - a).sqrt()
             return x0 if prediction == "x0" else a.sqrt() * eps - (1 - a).sqrt() * x0
 
-    model = Knows()
+    model, wrapper = Knows(), Knows()
     model.prediction = prediction
-    for walk in (ddpm, ddim):
-        *_, last = walk(model, SCHEDULE, torch.randn(2, 3, 4, 4), steps=10)
+    wrapper.module = model  # as DistributedDataParallel does
+    for walk, m in product((ddpm, ddim), (model, wrapper)):
+        *_, last = walk(m, SCHEDULE, torch.randn(2, 3, 4, 4), steps=10)
         torch.testing.assert_close(last.xt, torch.full((2, 3, 4, 4), 0.25), atol=1e-4, rtol=0)
 
 
@@ -94,8 +111,18 @@ def test_sample_restores_the_mode_when_it_fails(model):
 def test_sample_arguments(model):
     with pytest.raises(ValueError, match="^sampler must be one of ddpm, ddim"):
         sample(model, SCHEDULE, 1, size=8, sampler="euler")
-    with pytest.raises(ValueError, match="^n must be at least 1"):
-        sample(model, SCHEDULE, 0, size=8)
+    for n in (0, 2.5, "3"):
+        with pytest.raises(ValueError, match="^n must be a whole number of at least 1"):
+            sample(model, SCHEDULE, n, size=8)
+    with pytest.raises(ValueError, match="^size must be a whole number of at least 1"):
+        sample(model, SCHEDULE, 1, size=0)
+    for seed in (-1, 2**64):
+        with pytest.raises(ValueError, match="^seed must be a whole number of at least 0"):
+            sample(model, SCHEDULE, 1, size=8, seed=seed)
+
+
+def test_sample_can_be_written_to(model):
+    sample(model, SCHEDULE, 1, size=8, steps=1, progress=False).zero_()
 
 
 def test_a_model_in_half_precision_leaves_the_path_in_float32():

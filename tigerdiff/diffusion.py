@@ -8,6 +8,7 @@ gathered first and cast to the image's dtype last.
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -54,7 +55,7 @@ class NoiseSchedule:
         if T < 21:
             raise ValueError(f"T must be at least 21 for a linear schedule (got {T}): use cosine")
         beta = torch.linspace(1e-4, 0.02, T, dtype=torch.float64) * (1000 / T)
-        return cls.from_beta(beta)
+        return cls(_alpha_bar(beta))
 
     @classmethod
     def cosine(cls, T: int = 1000) -> NoiseSchedule:
@@ -67,12 +68,7 @@ class NoiseSchedule:
             raise ValueError(f"T must be at least 1 (got {T})")
         t = torch.arange(T + 1, dtype=torch.float64) / T
         f = torch.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
-        return cls.from_beta((1 - f[1:] / f[:-1]).clamp(max=0.999))
-
-    @classmethod
-    def from_beta(cls, beta: Tensor) -> NoiseSchedule:
-        """The schedule whose step t adds noise of variance ``beta[t-1]``; beta is float64 (T,)."""
-        return cls(torch.cat([beta.new_ones(1), torch.cumprod(1 - beta, dim=0)]))
+        return cls(_alpha_bar((1 - f[1:] / f[:-1]).clamp(max=0.999)))
 
     @property
     def T(self) -> int:
@@ -117,11 +113,11 @@ def add_noise(schedule: NoiseSchedule, x0: Tensor, t: Tensor | int, eps: Tensor)
     Raises:
         ValueError: naming the argument that has a wrong shape, dtype or range.
     """
-    _check_float(x0=x0, eps=eps)
+    _check_images(x0=x0, eps=eps)
     if not x0.detach().abs().amax() <= 1 + 1e-4:  # a NaN must fail too
         raise ValueError("x0 must lie in [-1, 1]: scale 0..255 with x / 127.5 - 1 first")
     t = _check_time(schedule, "t", t, x0, lowest=0)
-    alpha_bar = schedule.alpha_bar.to(x0.device)[t]
+    alpha_bar = schedule.alpha_bar[t]
     return _like(alpha_bar.sqrt(), x0) * x0 + _like((1 - alpha_bar).sqrt(), x0) * eps
 
 
@@ -142,11 +138,9 @@ def noise_step(schedule: NoiseSchedule, x_prev: Tensor, t: Tensor | int, eps: Te
     Raises:
         ValueError: naming the argument that has a wrong shape, dtype or range.
     """
-    _check_float(x_prev=x_prev, eps=eps)
-    if not x_prev.detach().abs().amax() <= 16:  # noise of unit variance never gets that far
-        raise ValueError("x_prev must be on the scale of [-1, 1]: scale 0..255 with x / 127.5 - 1")
+    _check_images(x_prev=x_prev, eps=eps)
     t = _check_time(schedule, "t", t, x_prev, lowest=1)
-    beta = schedule.beta.to(x_prev.device)[t]
+    beta = schedule.beta[t]
     return _like((1 - beta).sqrt(), x_prev) * x_prev + _like(beta.sqrt(), x_prev) * eps
 
 
@@ -166,8 +160,8 @@ def to_x0_eps(
         output: what the network returned, (B, ...).
         xt: noised images, shape and dtype of output, float32 or float64.
         t: times 1 ... T, an int or an integer tensor (B,).
-        prediction: what ``output`` means: ``"eps"`` the noise (Ho et al. 2020, equation 15 solved
-            for x0), ``"x0"`` the clean image, or ``"v"``, that is
+        prediction: what ``output`` means: ``"eps"`` the noise (Ho et al. 2020, equation 15),
+            ``"x0"`` the clean image, or ``"v"``, that is
             ``sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0`` (Salimans & Ho 2022, section 4).
 
     Returns:
@@ -176,9 +170,9 @@ def to_x0_eps(
     Raises:
         ValueError: naming the argument that has a wrong shape, dtype, range or name.
     """
-    _check_float(xt=xt, output=output)
+    _check_images(xt=xt, output=output)
     t = _check_time(schedule, "t", t, xt, lowest=1)
-    alpha_bar = schedule.alpha_bar.to(xt.device)[t]
+    alpha_bar = schedule.alpha_bar[t]
     signal, noise = _like(alpha_bar.sqrt(), xt), _like((1 - alpha_bar).sqrt(), xt)
     if prediction == "eps":
         return (xt - noise * output) / signal, output
@@ -214,13 +208,12 @@ def posterior(
     Raises:
         ValueError: naming the argument that has a wrong shape, dtype or range.
     """
-    _check_float(x0=x0, xt=xt)
+    _check_images(x0=x0, xt=xt)
     t = _check_time(schedule, "t", t, xt, lowest=1)
     t_prev = _check_time(schedule, "t_prev", t_prev, xt, lowest=0)
     if not bool((t_prev < t).all()):
         raise ValueError("t_prev must be earlier than t")
-    table = schedule.alpha_bar.to(xt.device)
-    alpha_bar, alpha_bar_prev = table[t], table[t_prev]
+    alpha_bar, alpha_bar_prev = schedule.alpha_bar[t], schedule.alpha_bar[t_prev]
     alpha = alpha_bar / alpha_bar_prev
     from_x0 = alpha_bar_prev.sqrt() * (1 - alpha) / (1 - alpha_bar)
     from_xt = alpha.sqrt() * (1 - alpha_bar_prev) / (1 - alpha_bar)
@@ -228,38 +221,51 @@ def posterior(
     return _like(from_x0, xt) * x0 + _like(from_xt, xt) * xt, _like(variance, xt)
 
 
+def _alpha_bar(beta: Tensor) -> Tensor:
+    """The table of a schedule whose step t adds noise of variance ``beta[t - 1]``."""
+    return torch.cat([beta.new_ones(1), torch.cumprod(1 - beta, dim=0)])
+
+
 def _like(coefficient: Tensor, x: Tensor) -> Tensor:
-    """(B,) or () float64 -> (B, 1, ...) in the dtype of x, so that it multiplies x."""
-    return coefficient.to(x.dtype).reshape(-1, *[1] * (x.dim() - 1))
+    """(B,) or () float64 -> (B, 1, ...) in the dtype and on the device of x, to multiply x."""
+    return coefficient.to(x.dtype).to(x.device).reshape(-1, *[1] * (x.dim() - 1))
 
 
-def _check_float(**images: Tensor) -> None:
-    """All arguments are float32 or float64 tensors of the first one's shape and dtype."""
+def _check_images(**images: Tensor) -> None:
+    """All are float32 or float64 tensors (B, ...) of one shape and dtype, and none is 0..255."""
     (first_name, first), *_ = images.items()
     for name, x in images.items():
         if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
             kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise ValueError(f"{name} must be a float32 or float64 tensor (got {kind})")
+        if x.dim() < 1 or x.numel() == 0:
+            raise ValueError(f"{name} must have shape (B, ...), not empty (got {tuple(x.shape)})")
         if x.shape != first.shape or x.dtype != first.dtype:
             raise ValueError(
                 f"{name} must match {first_name}: {tuple(x.shape)} {x.dtype} "
                 f"against {tuple(first.shape)} {first.dtype}"
             )
-        if x.dim() < 1:
-            raise ValueError(f"{name} must have a batch dimension: shape (B, ...)")
+        # Noise has negative values, and so has a path that has run away; bytes have none.
+        if name in ("x_prev", "xt", "xT") and x.detach().amax() > 16 and x.detach().amin() >= 0:
+            raise ValueError(
+                f"{name} must be on the scale of [-1, 1]: scale 0..255 with x / 127.5 - 1"
+            )
 
 
 def _check_time(
     schedule: NoiseSchedule, name: str, t: Tensor | int, x: Tensor, lowest: int
 ) -> Tensor:
-    """T as an index tensor on x's device: shape () or (B,), values lowest ... T."""
-    if isinstance(t, bool) or not isinstance(t, (int, Tensor)):
-        raise ValueError(f"{name} must be an int or an integer tensor (got {type(t).__name__})")
-    t = torch.as_tensor(t, device=x.device)
+    """T as an index into the schedule's tables: shape () or (B,), values lowest ... T."""
+    if not isinstance(t, Tensor):
+        try:
+            t = torch.tensor(operator.index(t))
+        except TypeError:
+            kind = type(t).__name__
+            raise ValueError(f"{name} must be an int or an integer tensor (got {kind})") from None
     if t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
         raise ValueError(f"{name} must be an int or an integer tensor (got {t.dtype})")
     if t.dim() > 0 and t.shape != x.shape[:1]:
         raise ValueError(f"{name} must have shape ({x.shape[0]},) (got {tuple(t.shape)})")
     if not bool(((t >= lowest) & (t <= schedule.T)).all()):
         raise ValueError(f"{name} must be between {lowest} and {schedule.T}")
-    return t.long()
+    return t.to(schedule.alpha_bar.device, torch.long)

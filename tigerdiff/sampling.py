@@ -16,7 +16,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from tigerdiff.data import to_uint8
-from tigerdiff.diffusion import NoiseSchedule, Prediction, posterior, to_x0_eps
+from tigerdiff.diffusion import (
+    NoiseSchedule,
+    Prediction,
+    _check_images,
+    posterior,
+    to_x0_eps,
+)
 
 Model = Callable[[Tensor, Tensor], Tensor]
 
@@ -43,12 +49,11 @@ def timesteps(schedule: NoiseSchedule, n: int) -> list[int]:
     Raises:
         ValueError: if n is not between 1 and T.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= schedule.T:
+    if isinstance(n, bool) or not hasattr(n, "__index__") or not 1 <= n <= schedule.T:
         raise ValueError(f"steps must be a whole number between 1 and {schedule.T} (got {n!r})")
     return torch.linspace(schedule.T, 0, n + 1, dtype=torch.float64).round().long().tolist()
 
 
-@torch.no_grad()
 def ddpm(
     model: Model,
     schedule: NoiseSchedule,
@@ -70,23 +75,22 @@ def ddpm(
         generator: source of the noise, on the CPU or the device of xT.
         clip: clip the believed x0 to [-1, 1] at each step.
 
-    Yields:
-        ``steps + 1`` of :class:`Step`.
+    Returns:
+        An iterator over ``steps + 1`` of :class:`Step`.
 
     Raises:
-        ValueError: if ``steps`` or ``xT`` is out of range.
+        ValueError: if ``steps`` or ``xT`` does not fit.
     """
-    times = timesteps(schedule, schedule.T if steps is None else steps)
-    xt = xT
-    for t, t_prev in pairwise(times):
-        x0, eps = _believe(model, schedule, xt, t, clip)
-        yield Step(t, xt, x0, eps)
+    _check_images(xT=xT)
+
+    def back(x0: Tensor, eps: Tensor, xt: Tensor, t: int, t_prev: int) -> Tensor:
         mean, variance = posterior(schedule, x0, xt, t, t_prev)
-        xt = mean + variance.sqrt() * _randn_like(xt, generator) if t_prev > 0 else mean
-    yield Step(0, xt, xt, torch.zeros_like(xt))
+        return mean + variance.sqrt() * _randn_like(xt, generator) if t_prev > 0 else mean
+
+    times = timesteps(schedule, schedule.T if steps is None else steps)
+    return _walk(model, schedule, xT, times, clip, back)
 
 
-@torch.no_grad()
 def ddim(
     model: Model,
     schedule: NoiseSchedule,
@@ -110,32 +114,34 @@ def ddim(
         generator: source of the noise, on the CPU or the device of xT; not used when eta is 0.
         clip: clip the believed x0 to [-1, 1] at each step; eps is then derived from it anew.
 
-    Yields:
-        ``steps + 1`` of :class:`Step`.
+    Returns:
+        An iterator over ``steps + 1`` of :class:`Step`.
 
     Raises:
-        ValueError: if ``steps``, ``eta`` or ``xT`` is out of range.
+        ValueError: if ``steps``, ``eta`` or ``xT`` does not fit.
     """
+    _check_images(xT=xT)
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must be between 0 and 1 (got {eta})")
-    times = timesteps(schedule, steps)
-    xt = xT
-    for t, t_prev in pairwise(times):
-        x0, eps = _believe(model, schedule, xt, t, clip)
-        yield Step(t, xt, x0, eps)
+
+    def back(x0: Tensor, eps: Tensor, xt: Tensor, t: int, t_prev: int) -> Tensor:
         alpha_bar, alpha_bar_prev = schedule.alpha_bar[[t, t_prev]].tolist()
         variance = (1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev)
         sigma = eta * variance**0.5
-        xt = alpha_bar_prev**0.5 * x0 + max(1 - alpha_bar_prev - sigma**2, 0.0) ** 0.5 * eps
-        if sigma > 0:
-            xt = xt + sigma * _randn_like(xt, generator)
-    yield Step(0, xt, xt, torch.zeros_like(xt))
+        x_prev = alpha_bar_prev**0.5 * x0 + max(1 - alpha_bar_prev - sigma**2, 0.0) ** 0.5 * eps
+        return x_prev + sigma * _randn_like(xt, generator) if sigma > 0 else x_prev
+
+    return _walk(model, schedule, xT, timesteps(schedule, steps), clip, back)
+
+
+def prediction_of(model: Model) -> Prediction:
+    """What a model's output means: its attribute ``prediction``, found through wrappers too."""
+    return getattr(getattr(model, "module", model), "prediction", "eps")
 
 
 SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {"ddpm": ddpm, "ddim": ddim}
 
 
-@torch.inference_mode()
 def sample(
     model: torch.nn.Module,
     schedule: NoiseSchedule,
@@ -152,11 +158,11 @@ def sample(
     Args:
         model: a network that predicts from (xt, t), see the module's head.
         schedule: the noise schedule that it was trained with.
-        n: number of pictures.
+        n: number of pictures, at least 1.
         size: their height and width in pixels.
         sampler: "ddim" or "ddpm".
         steps: number of model calls, 1 ... T.
-        seed: the same seed gives the same pictures on the same machine.
+        seed: 0 ... 2**64 - 1; the same seed gives the same pictures on the same machine.
         progress: show a progress bar.
 
     Returns:
@@ -167,8 +173,9 @@ def sample(
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)} (got {sampler!r})")
-    if n < 1:
-        raise ValueError(f"n must be at least 1 (got {n})")
+    for name, value, lowest in (("n", n, 1), ("size", size, 1), ("seed", seed, 0)):
+        if not hasattr(value, "__index__") or not lowest <= value < 2**64:
+            raise ValueError(f"{name} must be a whole number of at least {lowest} (got {value!r})")
     # All noise is drawn on the CPU, so that a seed means the same tigers on every device.
     generator = torch.Generator().manual_seed(seed)
     device = next(model.parameters(), torch.zeros(())).device
@@ -184,16 +191,24 @@ def sample(
     return to_uint8(images).cpu()
 
 
-def _believe(
-    model: Model, schedule: NoiseSchedule, xt: Tensor, t: int, clip: bool
-) -> tuple[Tensor, Tensor]:
-    """The model's (x0, eps) at (xt, t); the pair fits together also after clipping."""
-    output = model(xt, torch.full((len(xt),), t, device=xt.device)).to(xt.dtype)
-    prediction: Prediction = getattr(model, "prediction", "eps")
-    x0, eps = to_x0_eps(schedule, output, xt, t, prediction)
-    if clip:
-        x0, eps = to_x0_eps(schedule, x0.clamp(-1, 1), xt, t, "x0")
-    return x0, eps
+@torch.no_grad()
+def _walk(
+    model: Model,
+    schedule: NoiseSchedule,
+    xt: Tensor,
+    times: list[int],
+    clip: bool,
+    back: Callable[[Tensor, Tensor, Tensor, int, int], Tensor],
+) -> Iterator[Step]:
+    """From times[0] to 0: ask the model, yield, and let ``back`` compose the image before."""
+    for t, t_prev in pairwise(times):
+        output = model(xt, torch.full((len(xt),), t, device=xt.device)).to(xt.dtype)
+        x0, eps = to_x0_eps(schedule, output, xt, t, prediction_of(model))
+        if clip:  # and let eps fit to the clipped x0
+            x0, eps = to_x0_eps(schedule, x0.clamp(-1, 1), xt, t, "x0")
+        yield Step(t, xt, x0, eps)
+        xt = back(x0, eps, xt, t, t_prev)
+    yield Step(0, xt, xt, torch.zeros_like(xt))
 
 
 def _randn_like(x: Tensor, generator: torch.Generator | None) -> Tensor:

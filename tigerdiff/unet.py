@@ -26,12 +26,14 @@ class UNet(nn.Module):
         multipliers: channels of each level, in units of ``channels``.
         blocks: residual blocks per level on the way down (one more on the way up).
         attention: resolutions in pixels at which every block is followed by self-attention.
-        dropout: share of activations dropped in training, 0 ... 1.
+        dropout: share of activations dropped in training, in [0, 1).
         prediction: what the output means, "eps", "x0" or "v"; samplers and the loss read it.
 
     Attributes:
         config: the arguments as a JSON-able dict; ``UNet(**config)`` is the same network.
         prediction: see the argument.
+        channels: see the argument.
+        factor: what height and width of an image must be divisible by.
 
     Raises:
         ValueError: naming the argument that does not fit the others.
@@ -60,6 +62,8 @@ class UNet(nn.Module):
             )
         if not set(attention) <= set(resolutions):
             raise ValueError(f"attention must be among the resolutions {resolutions}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1 (got {dropout})")
         if prediction not in ("eps", "x0", "v"):
             raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {prediction!r})")
         self.prediction = prediction
@@ -230,6 +234,6 @@ def group_norm(channels: int) -> nn.GroupNorm:
 def zero(layer: nn.Conv2d) -> nn.Conv2d:
     """The layer with all its weights set to zero."""
     nn.init.zeros_(layer.weight)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
