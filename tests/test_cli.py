@@ -8,15 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-import tigerdiff.training
+import tigerdiff.config
 from tigerdiff import cli, runs
 from tigerdiff.config import TrainConfig
 
@@ -80,7 +82,7 @@ def test_python_m_trains_with_a_bar_and_says_what_comes_next(finished):
     out, done = finished
     assert done.returncode == 0, done.stderr
     assert "checkpoints/step-000002 is ready" in done.stdout
-    assert f"tigerdiff sample --checkpoint {out}" in done.stdout
+    assert f"{sys.executable} -m tigerdiff sample --checkpoint {out}" in done.stdout
     assert re.search(r"2/2 \[.*loss \d\.\d{4}, \d+\.\d images/s", done.stderr)
     assert re.search(r"torn\.jpg: \w", done.stderr)  # a skipped file and the reason
     assert "torn.jpg" in (out / "log.txt").read_text()
@@ -105,44 +107,128 @@ def test_a_run_is_kept_from_a_second_one_and_goes_on_with_resume(
     assert (code, "step-000003 is ready" in said) == (0, True)
 
 
+def wait_for_rows(out, n, process):
+    """Until the run's log has n steps."""
+    log, deadline = out / "log.csv", time.monotonic() + 200
+    while not (log.exists() and len(log.read_text().splitlines()) > n):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_saves_and_tells_the_command_that_goes_on(photos, tmp_path, number):
     out = tmp_path / "my run"
-    words = ["train", "--data", photos, "--out", out, "--steps", "100000", *TINY]
+    words = ["train", "--data", photos, "--out", out, "--steps", "400", *TINY]
     process = subprocess.Popen(
         [sys.executable, "-m", "tigerdiff", *words], stderr=subprocess.PIPE, text=True,
         env=ENVIRONMENT,
     )  # fmt: skip
-    log, deadline = out / "log.csv", time.monotonic() + 200
-    while not (log.exists() and len(log.read_text().splitlines()) > 3):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for_rows(out, 3, process)
     process.send_signal(number)
     err = process.communicate(timeout=100)[1]
     assert process.returncode == 130, err
     assert "Traceback" not in err
+    assert "\nStopping after this step; Ctrl-C again stops at once\n" in err
     (checkpoint,) = runs.complete_checkpoints(out)
     assert f"{checkpoint} is saved" in err
-    command = shlex.split(err.strip().splitlines()[-1])
-    assert command == ["tigerdiff", *map(str, words), "--resume"]
+    command = err.strip().splitlines()[-1]
+    told = [sys.executable, "-m", "tigerdiff", *map(str, words), "--resume"]
+    assert shlex.split(command) == told
     step = runs.read_state(checkpoint)["step"]
-    assert len(log.read_text().splitlines()) == step + 1
-    # The command is the right one: with the goal one step on, it ends well.
-    command[command.index("100000")] = str(step + 1)
-    again = subprocess.run(
-        [sys.executable, "-m", *command], env=ENVIRONMENT, check=False, timeout=300
-    )
+    assert len((out / "log.csv").read_text().splitlines()) == step + 1
+    again = subprocess.run(command, shell=True, env=ENVIRONMENT, check=False, timeout=300)
     assert again.returncode == 0
-    assert runs.find_checkpoint(out).name == f"step-{step + 1:06d}"
+    assert runs.find_checkpoint(out).name == "step-000400"
+    assert len((out / "log.csv").read_text().splitlines()) == 401
+
+
+SLOW = """
+import time
+from tigerdiff import cli, training
+
+def slow_ddim(*arguments, **options):
+    for step in ddim(*arguments, **options):
+        time.sleep(1)
+        yield step
+
+def slow_loss(*arguments):
+    calls.append(1)
+    time.sleep({pause} if len(calls) > 2 else 0)
+    return diffusion_loss(*arguments)
+
+calls, ddim, diffusion_loss = [], training.ddim, training.diffusion_loss
+training.ddim, training.diffusion_loss = slow_ddim, slow_loss
+cli.main()
+"""
+
+
+def slow_run(photos, tmp_path, pause, *words):
+    """A run whose grids take a minute, and its steps from the third on a pause; in step 3 or so."""
+    script, out = tmp_path / "slow.py", tmp_path / "run"
+    script.write_text(SLOW.format(pause=pause))
+    command = [sys.executable, script, "train", "--data", photos, "--out", out, *TINY, *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    wait_for_rows(out, 2, process)
+    time.sleep(1)
+    return out, process
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_an_interrupt_while_a_grid_is_drawn_answers_at_once(photos, tmp_path):
+    out, process = slow_run(photos, tmp_path, 0, "--sample-every", "2")
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=25)[1]  # a grid takes 50 seconds
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "Stopping after this step" in err
+    assert f"step-000002 is saved. Go on with:\n  {tmp_path}" in err
+    assert not (out / "samples").exists()
+    assert len((out / "log.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_second_interrupt_does_not_wait_for_the_step(photos, tmp_path):
+    out, process = slow_run(photos, tmp_path, 60)
+    process.send_signal(signal.SIGINT)
+    said = iter(lambda: process.stderr.readline(), "")
+    assert any(line.startswith("Stopping after this step") for line in said)
+    assert process.poll() is None  # it would finish the step
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=25)[1]
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "step-000002 is saved" in err
+    assert runs.find_checkpoint(out).name == "step-000002"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the line is for another shell")
+@pytest.mark.parametrize("on_path", [True, False])
+def test_the_command_that_draws_runs_as_it_is_told(finished, photos, tmp_path, on_path):
+    out = tmp_path / "my run"
+    shutil.copytree(finished[0], out)
+    script = Path(sysconfig.get_path("scripts")) / "tigerdiff"
+    paths = [str(script.parent)] * on_path + [os.defpath]
+    typed = "tigerdiff" if on_path else os.path.relpath(script, tmp_path)
+    where = {"cwd": tmp_path, "env": ENVIRONMENT | {"PATH": os.pathsep.join(paths)}}
+    words = ["train", "--data", photos, "--out", "my run", "--steps", 2, *TINY, "--resume"]
+    line = shlex.join([typed, *map(str, words)])
+    done = subprocess.run(
+        line, shell=True, capture_output=True, text=True, check=False, timeout=300, **where
+    )
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()[-1].strip()
+    assert told == f"{typed} sample --checkpoint 'my run'"
+    assert subprocess.run(told, shell=True, check=False, timeout=300, **where).returncode == 0
+    assert (tmp_path / "grid.png").exists()
 
 
 def test_an_interrupt_before_the_first_step_says_so(photos, tmp_path, tigerdiff_says, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tigerdiff.training, "load_folder", interrupted)
+    monkeypatch.setattr(tigerdiff.config, "load_folder", interrupted)
     code, _, err = tigerdiff_says("train", "--data", photos, "--out", tmp_path / "run", *TINY)
     assert code == 130
     assert err == "Stopped before the first step: there was nothing to save.\n"
@@ -175,6 +261,9 @@ def test_errors_are_one_sentence(finished, photos, tmp_path, tigerdiff_says):
     train = ["train", "--data", photos, "--out", tmp_path / "run", *TINY]
     nothing = tmp_path / "nothing"
     nothing.mkdir()
+    damaged = tmp_path / "damaged"
+    shutil.copytree(finished[0], damaged)
+    (damaged / "checkpoints/step-000002/state.json").write_text('{"format": 1}')
     cases = [
         (["sample", "--checkpoint", tmp_path / "no"], r"no does not exist"),
         (["sample", "--checkpoint", nothing], "holds no complete checkpoint"),
@@ -184,8 +273,14 @@ def test_errors_are_one_sentence(finished, photos, tmp_path, tigerdiff_says):
         ([*sample, "--out", photos / "tiger0.png" / "grid.png"], r"tiger0\.png"),
         ([*train, "--data", tmp_path / "no"], "no does not exist"),
         ([*train, "--data", nothing], "holds no usable picture"),
-        ([*train, "--schedule", "sigmoid"], "schedule must be"),
-        ([*train, "--prediction", "score"], "prediction must be"),
+        ([*train, "--schedule", "bar"], "schedule must be 'linear' or 'cosine'"),
+        ([*train, "--prediction", "foo"], "prediction must be 'eps', 'x0' or 'v'"),
+        ([*train, "--dropout", 1], "dropout must be at least 0 and below 1"),
+        ([*train, "--seed", 2**64], "seed must be below"),
+        ([*train, "--out", photos / "tiger0.png"], r"out must be a folder, and .*tiger0\.png"),
+        ([*train, "--out", photos / "run"], r"out \(.*run\) must not be in data \("),
+        (["sample", "--checkpoint", damaged], r"state\.json is damaged"),
+        ([*train, "--out", damaged, "--steps", 3, "--resume"], r"state\.json is damaged"),
         ([*train, "--channels", 12], "channels must be a multiple of 8"),
         ([*train, "--learning-rate", "nan"], "learning_rate must be above 0"),
         ([*train, "--resume"], "run"),
@@ -257,7 +352,9 @@ def test_help_tells_of_each_option_its_group_and_an_example():
     assert "tigerdiff train --data photos --steps 5000 --out runs/tigers\n" in re.sub(
         r" +\n", "\n", help_
     )
+    assert "NVIDIA GPU (CUDA)" in help_
     help_ = runner.invoke(cli.app, ["sample", "--help"]).output
+    assert "NVIDIA GPU (CUDA)" in help_
     assert "--checkpoint" in help_
     assert "tigerdiff sample --checkpoint runs/tigers" in help_
 

@@ -4,12 +4,14 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -253,6 +255,21 @@ def test_skipped_photos_are_named_in_the_log(config, images, tmp_path):
     assert runs.read_state(runs.find_checkpoint(config.out))["images"] == 3
 
 
+def test_a_name_that_is_not_utf8_reaches_the_log(config, images, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(images[0].permute(1, 2, 0).numpy()).save(folder / "good.png")
+    try:
+        for name in (b"bad\xff.txt", b"torn\xff.jpg"):
+            (folder / os.fsdecode(name)).write_bytes(b"not a picture")
+    except OSError as error:
+        pytest.skip(f"this file system takes no such name: {error}")
+    list(train(replace(config, data=folder, steps=1)))
+    log = (config.out / "log.txt").read_text(encoding="utf-8")
+    assert "bad\\udcff.txt" in log and "torn\\udcff.jpg" in log
+    assert "Logging error" not in capsys.readouterr().err
+
+
 # Checkpoints and resume
 
 
@@ -333,6 +350,78 @@ def test_an_interrupt_within_a_step_saves_what_is_whole(config, monkeypatch):
     assert runs.find_checkpoint(config.out).name == "step-000003"
 
 
+def test_steps_of_an_interrupted_stretch_reach_the_log(config, tmp_path, monkeypatch):
+    whole = replace(config, steps=9)
+    losses = [f"{record.loss:.6g}" for record in train(whole)]
+
+    def interrupted(model, schedule, x0, t, eps):
+        calls.append(1)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return diffusion_loss(model, schedule, x0, t, eps)
+
+    calls = []
+    monkeypatch.setattr(training, "diffusion_loss", interrupted)
+    ends = {0: 5, 5: 9, 7: 9}  # as on a GPU: losses are fetched for several steps at a time
+    monkeypatch.setattr(training, "_end_of_stretch", lambda config, step, device: ends[step])
+    part = replace(whole, out=tmp_path / "part", checkpoint_every=100)
+    with pytest.raises(KeyboardInterrupt):
+        list(train(part))
+    assert runs.find_checkpoint(part.out).name == "step-000007"
+
+    def logged():
+        with (part.out / "log.csv").open() as file:
+            return [(int(row["step"]), row["loss"]) for row in csv.DictReader(file)]
+
+    assert logged() == list(enumerate(losses[:7], 1))
+    list(train(replace(part, resume=True)))
+    assert logged() == list(enumerate(losses, 1))
+
+
+def slowly(steps, shown):
+    """The sampler, telling at each of its steps."""
+    for step in steps:
+        shown(step)
+        yield step
+
+
+def test_a_stop_while_a_grid_is_drawn_gives_the_grid_up(config, monkeypatch):
+    stop, times = threading.Event(), []
+
+    def shown(step):
+        times.append(step.t)
+        if len(times) == 3:
+            stop.set()
+
+    ddim = training.ddim
+    monkeypatch.setattr(training, "ddim", lambda *a, **k: slowly(ddim(*a, **k), shown))
+    records = list(train(replace(config, steps=9, checkpoint_every=100, sample_every=2), stop))
+    assert [record.step for record in records] == [1, 2]
+    assert len(times) == 3
+    assert runs.find_checkpoint(config.out).name == "step-000002"
+    assert not (config.out / "samples").exists()
+
+
+def test_no_grid_is_begun_after_a_stop(config, monkeypatch):
+    stop = threading.Event()
+    stop.set()
+    monkeypatch.setattr(training, "ddim", lambda *a, **k: slowly(iter(()), None))
+    assert len(list(train(replace(config, sample_every=1), stop))) == 1
+    assert runs.find_checkpoint(config.out).name == "step-000001"
+
+
+def test_an_interrupt_while_a_grid_is_drawn_saves(config, monkeypatch):
+    def shown(step):
+        raise KeyboardInterrupt
+
+    ddim = training.ddim
+    monkeypatch.setattr(training, "ddim", lambda *a, **k: slowly(ddim(*a, **k), shown))
+    with pytest.raises(KeyboardInterrupt):
+        list(train(replace(config, checkpoint_every=100, sample_every=1)))
+    assert runs.find_checkpoint(config.out).name == "step-000001"
+    assert len((config.out / "log.csv").read_text().splitlines()) == 2
+
+
 def test_an_interrupt_within_an_update_saves_no_half_of_it(config, monkeypatch):
     def interrupted(self, model):
         if self.step == 3:
@@ -401,6 +490,19 @@ def test_a_save_that_fails_takes_nothing_with_it(config, monkeypatch):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_a_complete_checkpoint_is_not_written_again(config):
+    list(train(config))
+    folder = runs.find_checkpoint(config.out)
+    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    model = config.network()
+    optimizer = torch.optim.AdamW(model.parameters())
+    again = runs.save_checkpoint(
+        config.out, model, EMA(model), optimizer, step=4, config={}, images=1
+    )
+    assert again == folder
+    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+
+
 def test_load_checkpoint_gives_the_averaged_network_and_the_schedule(config):
     list(train(replace(config, schedule="cosine", T=50, prediction="v")))
     averaged = load_file(config.out / "checkpoints/step-000004/ema.safetensors")
@@ -432,6 +534,116 @@ def test_what_cannot_be_loaded_is_named(config, tmp_path):
     (folder / "state.json").write_text("{")
     with pytest.raises(ValueError, match=r"state\.json is damaged"):
         runs.load_checkpoint(config.out)
+
+
+def change_state(folder, **changes):
+    state = json.loads((folder / "state.json").read_text())
+    for name, value in changes.items():
+        state[name] = state[name] | value if isinstance(value, dict) else value
+    (folder / "state.json").write_text(json.dumps(state))
+
+
+def swap_tensors(name, change):
+    def damage(folder):
+        save_file(change(load_file(folder / name)), folder / name)
+
+    return damage
+
+
+def without_one(tensors):
+    tensors.pop(sorted(tensors)[0])
+    return tensors
+
+
+def misshapen(tensors):
+    return tensors | {"stem.weight/exp_avg": torch.zeros(2)}
+
+
+LOADED = {
+    "only a format": (
+        lambda folder: (folder / "state.json").write_text('{"format": 1}'),
+        r"state\.json is damaged \(its step is missing",
+    ),
+    "no dict": (lambda f: (f / "state.json").write_text("[]"), r"state\.json is damaged"),
+    "network of a list": (
+        lambda folder: change_state(folder, network=[]),
+        r"state\.json is damaged \(its network",
+    ),
+    "another width": (
+        lambda folder: change_state(folder, network={"channels": 16}),
+        r"ema\.safetensors is damaged \(it is not of the network",
+    ),
+    "impossible width": (
+        lambda folder: change_state(folder, network={"channels": 9}),
+        r"state\.json is damaged \(channels must be",
+    ),
+    "unknown argument": (
+        lambda folder: change_state(folder, network={"depth": 9}),
+        r"state\.json is damaged \(.*depth",
+    ),
+    "impossible T": (
+        lambda folder: change_state(folder, config={"T": 0}),
+        r"state\.json is damaged \(T must be",
+    ),
+    "a weight less": (
+        swap_tensors("ema.safetensors", without_one),
+        r"ema\.safetensors is damaged \(it is not of the network",
+    ),
+}
+RESUMED = {
+    "only a format": LOADED["only a format"],
+    "another width": (
+        lambda folder: change_state(folder, network={"channels": 16}),
+        r"network channels is 8 but the run in .* has 16: resume with",
+    ),
+    "another network's weights": (
+        swap_tensors("model.safetensors", without_one),
+        r"model\.safetensors is damaged",
+    ),
+    "a file of something else": (
+        swap_tensors("optimizer.safetensors", lambda _: {"": torch.zeros(1)}),
+        r"optimizer\.safetensors is damaged \(its time\.0\.weight/step is missing",
+    ),
+    "moments of another shape": (
+        swap_tensors("optimizer.safetensors", misshapen),
+        r"optimizer\.safetensors is damaged \(its stem\.weight/exp_avg is missing or misshapen",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LOADED)
+def test_a_damaged_checkpoint_is_named_when_loaded(config, kind):
+    damage, sentence = LOADED[kind]
+    list(train(replace(config, steps=1)))
+    damage(runs.find_checkpoint(config.out))
+    with pytest.raises(ValueError, match=sentence) as error:
+        runs.load_checkpoint(config.out)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", RESUMED)
+def test_a_damaged_checkpoint_is_named_when_resumed(config, kind):
+    damage, sentence = RESUMED[kind]
+    list(train(replace(config, steps=1)))
+    damage(runs.find_checkpoint(config.out))
+    before = (config.out / "log.csv").read_text(), (config.out / "config.json").read_text()
+    with pytest.raises(ValueError, match=sentence) as error:
+        next(train(replace(config, resume=True)))
+    assert "\n" not in str(error.value)
+    after = (config.out / "log.csv").read_text(), (config.out / "config.json").read_text()
+    assert after == before
+
+
+def test_a_resume_with_the_wrong_data_takes_nothing_from_the_log(config, tmp_path):
+    list(train(replace(config, steps=3, checkpoint_every=2)))
+    shutil.rmtree(config.out / "checkpoints" / "step-000003")
+    before = (config.out / "log.csv").read_text(), (config.out / "config.json").read_text()
+    with pytest.raises(FileNotFoundError, match="no photos does not exist"):
+        next(train(replace(config, data=tmp_path / "no photos", resume=True)))
+    after = (config.out / "log.csv").read_text(), (config.out / "config.json").read_text()
+    assert after == before
+    list(train(replace(config, resume=True)))
+    assert len((config.out / "log.csv").read_text().splitlines()) == 5
 
 
 def test_a_run_is_not_started_over_another(config):
@@ -495,18 +707,84 @@ def test_a_gradient_that_is_not_finite_ends_it_too(config, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"steps": 0}, "steps must be at least 1"),
-        ({"seed": -1}, "seed must be at least 0"),
+        ({"steps": 0}, "steps must be a whole number of at least 1 "),
+        ({"steps": 2.5}, r"steps must be a whole number of at least 1 \(got 2\.5\)"),
+        ({"steps": "2"}, r"steps must be a whole number of at least 1 \(got '2'\)"),
+        ({"steps": True}, "steps must be a whole number"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1 "),
+        ({"image_size": 16.0}, "image_size must be a whole number"),
+        ({"T": 0}, "T must be a whole number of at least 1 "),
+        ({"blocks": 0}, "blocks must be a whole number of at least 1 "),
+        ({"keep_last": 0}, "keep_last must be a whole number of at least 1 "),
+        ({"sample_every": -1}, "sample_every must be a whole number of at least 0 "),
+        ({"channels": 12.5}, "channels must be a whole number of at least 8 "),
+        ({"multipliers": (1, 0)}, "each of multipliers must be a whole number of at least 1 "),
+        ({"multipliers": 2}, "multipliers must be a list of whole numbers"),
+        ({"attention": (4.5,)}, "each of attention must be a whole number of at least 1 "),
+        ({"seed": -1}, "seed must be a whole number of at least 0 "),
+        ({"seed": 2**64}, r"seed must be below 2\*\*64"),
         ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
-        ({"dropout": 1.0}, "dropout"),
-        ({"ema_decay": 1.0}, "ema_decay"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number"),
+        ({"gradient_clip": 0}, "gradient_clip must be above 0"),
+        ({"dropout": 1.0}, r"dropout must be at least 0 and below 1 \(got 1\.0\)"),
+        ({"ema_decay": 1.0}, r"ema_decay must be at least 0 and below 1 \(got 1\.0\)"),
         ({"schedule": "sigmoid"}, "schedule must be 'linear' or 'cosine'"),
         ({"prediction": "score"}, "prediction must be"),
     ],
 )
 def test_bad_arguments_are_named(config, change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{message}"):
         replace(config, **change)
+
+
+def test_numbers_of_numpy_are_plain_numbers_in_the_config(config):
+    of_numpy = replace(
+        config, steps=np.int64(4), learning_rate=np.float32(0.5), attention=[np.int32(8)]
+    )
+    assert of_numpy.to_json() == replace(config, learning_rate=0.5, attention=[8]).to_json()
+
+
+def test_the_largest_seed_trains(config):
+    assert len(list(train(replace(config, steps=1, seed=2**64 - 1, dropout=0.1)))) == 1
+
+
+def test_a_network_leaves_the_generators_of_the_gpus_alone(config, monkeypatch):
+    def reseeded(seed):
+        raise AssertionError("the GPUs' generators were reseeded")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", reseeded)
+    with pytest.raises(AssertionError):
+        torch.manual_seed(0)
+    network, again = config.network().state_dict(), config.network().state_dict()
+    other = replace(config, seed=1).network().state_dict()
+    assert all(torch.equal(network[name], again[name]) for name in network)
+    assert not all(torch.equal(network[name], other[name]) for name in network)
+
+
+@pytest.mark.parametrize("out", ["", "run", "deep/run", "../photos", "../link/run"])
+def test_out_among_the_photos_is_refused(tmp_path, out):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (tmp_path / "link").symlink_to(photos)
+    with pytest.raises(ValueError, match=r"^out \(.*\) must not be in data \(.*photos\)"):
+        TrainConfig(photos, photos / out)
+    TrainConfig(photos, tmp_path / "photos of tigers")
+
+
+def test_the_samples_of_a_run_are_no_photos_for_it(tmp_path):
+    samples = tmp_path / "run" / "samples"
+    samples.mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"^out \(.*\) must not be in data"):
+        TrainConfig(samples, tmp_path / "run")
+    TrainConfig(samples, tmp_path / "other run")
+
+
+@pytest.mark.parametrize("out", ["file", "file/run"])
+def test_out_that_is_a_file_is_named(config, tmp_path, out):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(NotADirectoryError, match=r"^out must be a folder, and .*file is a file: "):
+        replace(config, out=tmp_path / out)
+    assert (tmp_path / "file").read_text() == "not a folder"
 
 
 def test_images_must_fit_the_image_size(config, images):
@@ -529,7 +807,9 @@ from safetensors.torch import load_file, save_file
 from tigerdiff import training
 rank, original, seen = os.environ["RANK"], training.diffusion_loss, {}
 def recording(model, schedule, x0, t, eps):
-    k = len(seen) // 3
+    k = len(seen) // 4
+    group = torch.distributed.group.WORLD._get_backend(torch.device("cpu"))
+    seen[f"timeout {k}"] = torch.tensor(group.options._timeout.total_seconds())
     seen.update({f"x0 {k}": x0.clone(), f"t {k}": t.clone(), f"eps {k}": eps.clone()})
     return original(model, schedule, x0, t, eps)
 training.diffusion_loss = recording
@@ -560,6 +840,7 @@ def test_two_processes_share_one_batch_and_no_noise(config, images, tmp_path):
     assert process.returncode == 0, err[-4000:]
     mine, theirs = load_file(f"{out}.0"), load_file(f"{out}.1")
     assert torch.equal(mine["losses"], theirs["losses"])  # the mean over both
+    assert mine["timeout 0"] == theirs["timeout 0"] == 2 * 60 * 60
     for k in range(3):
         assert not torch.equal(mine[f"eps {k}"], theirs[f"eps {k}"])
         assert not torch.equal(mine[f"eps {k}"], mine[f"eps {(k + 1) % 3}"])

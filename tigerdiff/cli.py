@@ -6,7 +6,9 @@ import contextlib
 import logging
 import os
 import shlex
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import traceback
@@ -156,22 +158,31 @@ def train_command(
     tigerdiff train --data photos --steps 9000 --out runs/tigers --resume
     torchrun --nproc-per-node 2 -m tigerdiff train ...         on two GPUs
 
-    While it runs, --out fills with checkpoints, grids of samples, log.csv
-    (each step) and log.txt (each file that was skipped, and why). Ctrl-C
-    saves a checkpoint and says how to go on.
+    It runs on an NVIDIA GPU (CUDA) if there is one, else on the CPU. While it
+    runs, --out fills with checkpoints, grids of samples, log.csv (each step)
+    and log.txt (each file that was skipped, and why). Ctrl-C saves a
+    checkpoint and says how to go on.
     """  # noqa: D301 - the \b keeps typer from joining the lines
-    config = TrainConfig(**locals())  # the options are its arguments
+    config = TrainConfig(**locals())  # the options are its arguments; must stay the first line
     first = os.environ.get("RANK", "0") == "0"  # of several processes one speaks
     logging.basicConfig(format="%(message)s", level=logging.WARNING if first else logging.ERROR)
     stop = threading.Event()
     bar = last = None
+
+    def finish(*_: object) -> None:
+        stop.set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+        if first:  # not with print: the signal may have come while the bar was being printed
+            os.write(2, b"\nStopping after this step; Ctrl-C again stops at once\n")
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with contextlib.closing(training.train(config, stop)) as records:
             for last in records:
                 if bar is None:  # from now on there is something to save: finish the step at hand
                     for number in (signal.SIGINT, signal.SIGTERM):
-                        signal.signal(number, lambda *_: stop.set())
+                        signal.signal(number, finish)
                     bar = tqdm(total=steps, initial=last.step - 1, unit="step", disable=not first)
                 speed = f"{last.images_per_second:.1f} images/s"
                 bar.set_postfix_str(f"loss {last.loss:.4f}, {speed}", refresh=False)
@@ -187,16 +198,33 @@ def train_command(
         raise typer.Exit(130)
     if first:
         newest = runs.find_checkpoint(out)
-        typer.echo(f"{newest} is ready. Draw with:\n  tigerdiff sample --checkpoint {out}")
+        command = _typed([*_program(), "sample", "--checkpoint", str(out)])
+        typer.echo(f"{newest} is ready. Draw with:\n  {command}")
 
 
 def _how_to_go_on(out: Path) -> str:
     checkpoints = runs.complete_checkpoints(out)
     if not checkpoints:
         return "Stopped before the first step: there was nothing to save."
-    command = shlex.join(["tigerdiff", *(word for word in sys.argv[1:] if word != "--resume")])
+    options = [word for word in sys.argv[1:] if word != "--resume"]
+    command = _typed([*_program(), *options, "--resume"])
     launcher = " under the same launcher" if "RANK" in os.environ else ""
-    return f"Stopped; {checkpoints[-1]} is saved. Go on{launcher} with:\n  {command} --resume"
+    return f"Stopped; {checkpoints[-1]} is saved. Go on{launcher} with:\n  {command}"
+
+
+def _program() -> list[str]:
+    """The words that start this program again, however it was started."""
+    path = Path(sys.argv[0])
+    if path.name == "__main__.py":
+        return [sys.executable, "-m", "tigerdiff"]
+    found = shutil.which(path.name)
+    on_path = found and Path(found).parent.resolve() == path.parent.resolve()
+    return [path.name if on_path else sys.argv[0]]
+
+
+def _typed(words: list[str]) -> str:
+    """The words as a line for the shell."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 @app.command("sample")
@@ -221,6 +249,8 @@ def sample_command(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
 ) -> None:
     """Draw images with a trained network, as one picture.
+
+    It runs on an NVIDIA GPU (CUDA) if there is one, else on the CPU.
 
     tigerdiff sample --checkpoint runs/tigers -n 16 --seed 1 --out grid.png
     """

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
+import operator
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tigerdiff.data import load_folder
 from tigerdiff.diffusion import Prediction
 from tigerdiff.unet import UNet
 
 # Of the levels from the image's own size down to 8 pixels or so: one level, two, three ...
 MULTIPLIERS = ((1,), (1, 2), (1, 2, 4), (1, 2, 3, 4), (1, 1, 2, 3, 4), (1, 1, 1, 2, 3, 4))
+
+
+# The least that each whole number may be.
+LEAST = {
+    "image_size": 1,
+    "steps": 1,
+    "batch_size": 1,
+    "warmup_steps": 0,
+    "T": 1,
+    "blocks": 1,
+    "seed": 0,
+    "checkpoint_every": 1,
+    "sample_every": 0,
+    "keep_last": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -41,14 +59,15 @@ class TrainConfig:
         dropout: share of activations dropped while training, 0 ... 1.
         ema_decay: of the averaged weights that samples are drawn with.
         gradient_clip: largest norm of the gradient.
-        seed: the same seed gives the same run.
+        seed: the same seed gives the same run; 0 ... 2**64 - 1.
         checkpoint_every: steps from one checkpoint to the next.
         sample_every: steps from one grid of 16 samples to the next; 0 draws none.
         keep_last: number of checkpoints that are kept.
         resume: go on from the newest checkpoint in ``out``.
 
     Raises:
-        ValueError: naming the argument that is out of range.
+        ValueError: naming the argument that is out of range, or of the wrong kind.
+        NotADirectoryError: if ``out`` is a file, or lies below one.
     """
 
     data: str | Path | Tensor
@@ -75,24 +94,33 @@ class TrainConfig:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "steps", "batch_size", "checkpoint_every", "keep_last"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1 (got {getattr(self, name)})")
-        for name in ("warmup_steps", "sample_every", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0 (got {getattr(self, name)})")
+        for name, least in LEAST.items():
+            object.__setattr__(self, name, _whole(name, getattr(self, name), least))
+        if self.seed >= 2**64:
+            raise ValueError(f"seed must be below 2**64 (got {self.seed})")
+        if self.channels is not None:
+            object.__setattr__(self, "channels", _whole("channels", self.channels, 8))
+        for name in ("multipliers", "attention"):
+            if (values := getattr(self, name)) is not None:
+                if not isinstance(values, Sequence) or isinstance(values, str):
+                    raise ValueError(f"{name} must be a list of whole numbers (got {values!r})")
+                whole = tuple(_whole(f"each of {name}", value, 1) for value in values)
+                object.__setattr__(self, name, whole)
+        for name in ("learning_rate", "gradient_clip", "dropout", "ema_decay"):
+            object.__setattr__(self, name, _real(name, getattr(self, name)))
         for name in ("learning_rate", "gradient_clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be above 0 and finite (got {getattr(self, name)})")
-        if not 0 <= self.dropout < 1 or not 0 <= self.ema_decay < 1:
-            raise ValueError(
-                "dropout and ema_decay must be at least 0 and below 1 "
-                f"(got {self.dropout} and {self.ema_decay})"
-            )
+        for name in ("dropout", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} must be at least 0 and below 1 (got {getattr(self, name)})"
+                )
         if self.prediction not in ("eps", "x0", "v"):
             raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {self.prediction!r})")
         if self.schedule not in ("linear", "cosine"):
             raise ValueError(f"schedule must be 'linear' or 'cosine' (got {self.schedule!r})")
+        _check_out(self.data, Path(self.out))
 
     def network(self) -> UNet:
         """A fresh network of this configuration; the same seed gives the same weights."""
@@ -105,7 +133,7 @@ class TrainConfig:
         if attention is None:
             attention = [size for size in resolutions[2:] if size <= 16] or resolutions[-1:]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.default_generator.manual_seed(self.seed)  # leaves those of the GPUs alone
             return UNet(
                 size=self.image_size,
                 channels=self.channels or (32 if self.image_size <= 32 else 64),
@@ -116,6 +144,23 @@ class TrainConfig:
                 prediction=self.prediction,
             )
 
+    def images(self, progress: bool = True) -> Tensor:
+        """The images to train on, uint8 (N, 3, image_size, image_size).
+
+        Raises:
+            ValueError: if ``data`` is a tensor of another shape or dtype.
+            FileNotFoundError: if ``data`` is no folder, or holds no photo that can be used.
+        """
+        if not isinstance(self.data, Tensor):
+            return load_folder(self.data, self.image_size, progress=progress)
+        wanted = (3, self.image_size, self.image_size)
+        if self.data.dtype != torch.uint8 or tuple(self.data.shape[1:]) != wanted:
+            raise ValueError(
+                f"data must be uint8 (N, 3, {self.image_size}, {self.image_size}) as image_size "
+                f"says (got {tuple(self.data.shape)} {self.data.dtype})"
+            )
+        return self.data
+
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step: rises evenly over the warm-up, then stays."""
         return self.learning_rate * min(1.0, step / max(1, self.warmup_steps))
@@ -124,5 +169,38 @@ class TrainConfig:
         """The arguments as a JSON-able dict; a tensor of images is named by its shape."""
         data = self.data
         described = f"tensor {tuple(data.shape)}" if isinstance(data, Tensor) else str(data)
-        values = asdict(replace(self, data=described, out=str(self.out)))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values |= {"data": described, "out": str(self.out)}
         return json.loads(json.dumps(values))  # tuples become lists here, not only after reading
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    """The value as an int, if it is a whole number (also one of NumPy's) of at least ``least``."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least} (got {value!r})")
+    return operator.index(value)
+
+
+def _real(name: str, value: Any) -> float:
+    """The value as a float, if it is a number."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise ValueError(f"{name} must be a number (got {value!r})")
+    return float(value)
+
+
+def _check_out(data: str | Path | Tensor, out: Path) -> None:
+    """Nothing, if ``out`` can be a folder and its pictures would not turn into photos of data."""
+    samples = (out / "samples").resolve()
+    there = [path for path in (samples, *samples.parents) if path.exists()]
+    if not there[0].is_dir():
+        raise NotADirectoryError(
+            f"out must be a folder, and {there[0]} is a file: choose another out, like runs/tigers"
+        )
+    if isinstance(data, Tensor):
+        return
+    photos = Path(data).expanduser()
+    if photos.exists() and any(path.samefile(photos) for path in there):
+        raise ValueError(
+            f"out ({out}) must not be in data ({data}), whose photos its pictures would join: "
+            "choose another out, like runs/tigers"
+        )

@@ -12,12 +12,12 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tigerdiff.diffusion import NoiseSchedule
 from tigerdiff.ema import EMA
@@ -25,6 +25,8 @@ from tigerdiff.unet import UNet
 
 FORMAT = 1  # of a checkpoint: raise it when an older tigerdiff could not read a newer one
 FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json")
+STATE = {"step": int, "ema_step": int, "images": int, "network": dict, "config": dict}
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps for each weight
 COLUMNS = "step,loss,images_per_second,learning_rate,seconds"
 
 
@@ -42,7 +44,8 @@ def save_checkpoint(
     """Write ``out/checkpoints/step-000500``, then drop all but the newest few.
 
     The folder gets its name only when all of it is on disk, so a kill or a power cut never leaves
-    half a checkpoint, nor takes the one before.
+    half a checkpoint, nor takes the one before. A step whose checkpoint is complete is left as it
+    is: putting another in its place would leave a moment with none.
 
     Args:
         out: the run's folder.
@@ -55,10 +58,12 @@ def save_checkpoint(
         keep_last: number of checkpoints that stay.
 
     Returns:
-        The new folder.
+        The checkpoint's folder.
     """
     checkpoints = Path(out) / "checkpoints"
     folder, partial = checkpoints / f"step-{step:06d}", checkpoints / f".partial-{step:06d}"
+    if folder in complete_checkpoints(out):
+        return folder
     for left_over in checkpoints.glob(".partial-*"):
         shutil.rmtree(left_over)
     partial.mkdir(parents=True)
@@ -81,7 +86,7 @@ def save_checkpoint(
     (partial / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     for path in (*partial.iterdir(), partial):
         _to_disk(path)
-    if folder.exists():
+    if folder.exists():  # without all of its files
         shutil.rmtree(folder)
     os.replace(partial, folder)
     _to_disk(checkpoints)
@@ -102,9 +107,13 @@ def load_checkpoint(path: str | Path) -> tuple[UNet, NoiseSchedule]:
     """
     folder = find_checkpoint(path)
     state = read_state(folder)
-    model = UNet(**state["network"])
-    model.load_state_dict(_read_tensors(folder / "ema.safetensors"))
-    return model.eval(), make_schedule(state["config"]["schedule"], state["config"]["T"])
+    try:
+        model = UNet(**state["network"])
+        schedule = make_schedule(state["config"]["schedule"], state["config"]["T"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(_damaged(folder / "state.json", error)) from error
+    _load_weights(model, folder / "ema.safetensors")
+    return model.eval(), schedule
 
 
 def restore(
@@ -118,18 +127,20 @@ def restore(
     Raises:
         ValueError: if the checkpoint is damaged.
     """
-    model.load_state_dict(_read_tensors(folder / "model.safetensors"))
-    ema.model.load_state_dict(_read_tensors(folder / "ema.safetensors"))
     state = read_state(folder)
+    _load_weights(model, folder / "model.safetensors")
+    _load_weights(ema.model, folder / "ema.safetensors")
     ema.step = state["ema_step"]
-    moments = _read_tensors(folder / "optimizer.safetensors")
-    weights = dict(model.named_parameters())
-    for key, value in moments.items():
-        name, _, moment = key.rpartition("/")
-        weight = weights[name]
-        if value.shape == weight.shape:  # in the weight's memory layout, as AdamW made it
-            value = torch.empty_like(weight, requires_grad=False).copy_(value)
-        optimizer.state[weight][moment] = value.to(weight.device)
+    path = folder / "optimizer.safetensors"
+    moments = _read_tensors(path)
+    for name, weight in model.named_parameters():
+        for moment in MOMENTS:
+            value = moments.get(f"{name}/{moment}")
+            if value is None or value.shape != (() if moment == "step" else weight.shape):
+                raise ValueError(_damaged(path, f"its {name}/{moment} is missing or misshapen"))
+            if moment != "step":  # in the weight's memory layout, as AdamW made it
+                value = torch.empty_like(weight, requires_grad=False).copy_(value)
+            optimizer.state[weight][moment] = value.to(weight.device)
     return state
 
 
@@ -139,8 +150,7 @@ def find_checkpoint(path: str | Path) -> Path:
     Raises:
         FileNotFoundError: if there is none.
     """
-    path = Path(path)
-    if not path.exists():
+    if not (path := Path(path)).exists():
         raise FileNotFoundError(f"{path} does not exist: name a run's folder, like runs/tigers")
     missing = [file for file in FILES if not (path / file).is_file()]
     if not missing:
@@ -179,6 +189,8 @@ def read_state(folder: Path) -> dict[str, Any]:
             f"{folder} has checkpoint format {version} and this tigerdiff reads format {FORMAT}: "
             "use the tigerdiff that wrote it, or a newer one"
         )
+    if wrong := [name for name, kind in STATE.items() if not isinstance(state.get(name), kind)]:
+        raise ValueError(_damaged(path, f"its {wrong[0]} is missing or not what it should be"))
     return state
 
 
@@ -218,30 +230,32 @@ def check_picture_name(path: str | Path) -> None:
 
 
 class RunLog:
-    """The files that grow with a run: log.csv, a line for each step, and log.txt, the warnings.
+    """The files that grow with a run: log.txt, the warnings, and log.csv, a line for each step."""
 
-    A run that goes on from step ``start`` drops the lines after it: those steps come again.
-    """
+    def __init__(self, out: str | Path) -> None:
+        self.out = Path(out)
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.table: IO[str] | None = None
+        path = self.out / "log.txt"  # names photos, which need not be UTF-8
+        self.warnings = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        self.warnings.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger("tigerdiff").addHandler(self.warnings)
 
-    def __init__(self, out: str | Path, start: int = 0) -> None:
-        out = Path(out)
-        out.mkdir(parents=True, exist_ok=True)
-        path, kept = out / "log.csv", []
+    def begin(self, start: int) -> None:
+        """Open log.csv without the lines after ``start``, which come again, and half a line."""
+        path, kept = self.out / "log.csv", []
         if start and path.exists():
             rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
-            # A killed run may have left half a line.
             kept = [row for row in rows if len(row) == 5 and int(row[0]) <= start]
         self.seconds = float(kept[-1][-1]) if kept else 0.0
         part = path.with_suffix(".part")
         part.write_text("\n".join([COLUMNS, *(",".join(row) for row in kept)]) + "\n")
         os.replace(part, path)
         self.table = path.open("a")
-        self.warnings = logging.FileHandler(out / "log.txt", encoding="utf-8")
-        self.warnings.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logging.getLogger("tigerdiff").addHandler(self.warnings)
 
     def write(self, records: Sequence[tuple[int, float, float, float]], seconds: float) -> None:
         """Add (step, loss, images per second, learning rate) of steps that took ``seconds``."""
+        assert self.table is not None, "begin() comes first"
         for step, loss, speed, learning_rate in records:
             self.seconds += seconds / len(records)
             row = f"{step},{loss:.6g},{speed:.4g},{learning_rate:.6g},{self.seconds:.3f}\n"
@@ -252,7 +266,8 @@ class RunLog:
         """Close both files."""
         logging.getLogger("tigerdiff").removeHandler(self.warnings)
         self.warnings.close()
-        self.table.close()
+        if self.table:
+            self.table.close()
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -262,7 +277,14 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(_damaged(path, error)) from error
 
 
-def _damaged(path: Path, error: Exception) -> str:
+def _load_weights(model: nn.Module, path: Path) -> None:
+    try:
+        model.load_state_dict(_read_tensors(path))
+    except RuntimeError as error:  # which lists every weight, on a line each
+        raise ValueError(_damaged(path, "it is not of the network in state.json")) from error
+
+
+def _damaged(path: Path, error: Exception | str) -> str:
     return f"{path} is damaged ({error}): delete its folder to go back to the checkpoint before it"
 
 

@@ -10,10 +10,11 @@ import contextlib
 import json
 import logging
 import math
-import threading
 import time
 from collections.abc import Generator
+from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -22,12 +23,13 @@ from torch import Tensor, nn
 
 from tigerdiff import runs
 from tigerdiff.config import TrainConfig
-from tigerdiff.data import batches, load_folder, seeded_generator
+from tigerdiff.data import batches, seeded_generator, to_uint8
 from tigerdiff.diffusion import NoiseSchedule, add_noise
 from tigerdiff.ema import EMA
 from tigerdiff.runs import load_checkpoint as load_checkpoint
 from tigerdiff.runs import save_checkpoint
-from tigerdiff.sampling import sample
+from tigerdiff.sampling import ddim, prediction_of
+from tigerdiff.unet import UNet
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -69,7 +71,7 @@ def diffusion_loss(
         ValueError: naming the argument that has a wrong shape, dtype or range.
     """
     xt = add_noise(schedule, x0, t, eps)
-    prediction = getattr(getattr(model, "module", model), "prediction", "eps")
+    prediction = prediction_of(model)
     if prediction == "eps":
         target = eps
     elif prediction == "x0":
@@ -96,35 +98,35 @@ def stratified_times(T: int, n: int, generator: torch.Generator) -> Tensor:
     return (1 + torch.floor(T * (i + u) / n).long()).clamp(max=T)
 
 
-def train(
-    config: TrainConfig, stop: threading.Event | None = None
-) -> Generator[TrainStep, None, None]:
+def train(config: TrainConfig, stop: Event | None = None) -> Generator[TrainStep, None, None]:
     """Train a network on a folder of photos; a generator, so that the caller decides what to show.
 
     Writes to ``config.out``: ``config.json``, ``log.csv``, ``log.txt`` (warnings, such as each
     skipped file), ``checkpoints/step-000500``, and ``samples/step-001000.png`` drawn with the
     averaged weights. Each is on disk before the step that it belongs to is yielded. Leaving the
-    loop early, or interrupting it, saves a checkpoint too.
+    loop early, or interrupting it, saves a checkpoint too, and gives up a grid half drawn.
 
-    Runs on the GPU if there is one (in bfloat16 where the GPU has it), else on the CPU, and on
-    several of them under ``accelerate launch`` or ``torchrun``. On a GPU losses are fetched ten
-    steps at a time, so that it need not wait. With dropout, torch's global generator is reseeded.
+    Runs on an NVIDIA GPU (CUDA) if there is one, in bfloat16 where the GPU has it, else on the
+    CPU, and on several of them under ``accelerate launch`` or ``torchrun``. On a GPU ten steps at
+    a time are fetched, logged and yielded: one copy from the device, and one mean over the
+    processes, for all ten. With dropout, torch's global generator is reseeded.
 
     Args:
         config: see :class:`TrainConfig`.
-        stop: when it is set, training saves a checkpoint after the step at hand and ends.
+        stop: when it is set, training saves a checkpoint after the steps at hand and ends.
 
     Yields:
         One :class:`TrainStep` per step.
 
     Raises:
-        ValueError: if an argument does not fit the images, or the run that is resumed.
+        ValueError: if an argument does not fit the images or the run that is resumed, or the
+            checkpoint of that run is damaged.
         FileExistsError: if ``out`` holds checkpoints and ``resume`` is not set.
         FileNotFoundError: if there are no photos, or nothing to resume from.
         FloatingPointError: if the loss or a gradient stops being finite.
         ImportError: if accelerate is missing.
     """
-    accelerator = _accelerator()
+    accelerator, stop = _accelerator(), stop or Event()
     device, rank = accelerator.device, accelerator.process_index
     world_size = accelerator.num_processes
     if config.batch_size % world_size:
@@ -132,17 +134,17 @@ def train(
             f"batch_size must be divisible by the {world_size} processes (got {config.batch_size})"
         )
     out, B = Path(config.out), config.batch_size // world_size
-    checkpoint, start = _starting_point(config)
-    network = config.network().to(device).to(memory_format=torch.channels_last)
+    network = config.network()
+    checkpoint, start = _starting_point(config, network)
+    network = network.to(device).to(memory_format=torch.channels_last)
     schedule = runs.make_schedule(config.schedule, config.T).to(device)
     with contextlib.ExitStack() as at_end:
         at_end.callback(accelerator.end_training)
         log = None
         if accelerator.is_main_process:  # the one that writes
-            log = at_end.enter_context(contextlib.closing(runs.RunLog(out, start)))
-            (out / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n")
+            log = at_end.enter_context(contextlib.closing(runs.RunLog(out)))
         with accelerator.main_process_first():  # the others find the photos in the cache
-            images = _images(config, progress=accelerator.is_main_process)
+            images = config.images(progress=accelerator.is_main_process)
 
         ema = EMA(network, config.ema_decay)
         optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, fused=True)
@@ -150,9 +152,15 @@ def train(
             then = runs.restore(checkpoint, network, ema, optimizer)["images"]
             if then != len(images):
                 logger.warning("data holds %d images now and held %d before", len(images), then)
+        if log:  # all is in order: only now change what an earlier run has left
+            log.begin(start)
+            (out / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n")
         model = accelerator.prepare(network)
         mine = {"rank": rank, "world_size": world_size, "device": device}
         x0s = batches(images, B, seed=config.seed, start=start, **mine)
+
+        step = saved = logged = start
+        stopped, whole = False, True  # not whole: while an update is half done
 
         def gradient(k: int) -> Tensor:
             """Gradients of step k; returns the loss and their norm, (2,), still on the device."""
@@ -170,16 +178,29 @@ def train(
             return torch.stack([loss.detach(), norm])
 
         def save() -> None:
+            nonlocal saved
             if log:
                 save_checkpoint(
                     out, network, ema, optimizer, step=step, config=config.to_json(),
                     images=len(images), keep_last=config.keep_last,
                 )  # fmt: skip
+            saved = step
 
-        step = saved = start
-        whole = True  # False while an update is half done
+        def record(measured: Tensor) -> list[TrainStep]:
+            """Check and log the steps from logged + 1, whose losses and norms are (n, 2)."""
+            rows = measured.tolist()  # waits for the device
+            seconds = time.perf_counter() - clock
+            speed, records = len(rows) * config.batch_size / seconds, []
+            for k, (loss, norm) in enumerate(rows, logged + 1):
+                if not (math.isfinite(loss) and math.isfinite(norm)):
+                    raise FloatingPointError(_diverged(config, k))
+                records.append(TrainStep(k, loss, speed, config.learning_rate_at(k)))
+            if log:
+                log.write(records, seconds)
+            return records
+
         try:
-            while step < config.steps:
+            while step < config.steps and not stopped:
                 clock, measured = time.perf_counter(), []
                 for k in range(step + 1, _end_of_stretch(config, step, device) + 1):
                     optimizer.param_groups[0]["lr"] = config.learning_rate_at(k)
@@ -188,34 +209,24 @@ def train(
                     optimizer.step()
                     ema.update(network)
                     step, whole = k, True
-                # The one wait for the device. All ranks learn here whether one of them must stop.
-                wish = torch.full_like(measured[0], stop is not None and stop.is_set())
-                report = accelerator.reduce(torch.stack([*measured, wish]), "mean").tolist()
-                stopped = report.pop()[0] > 0
-                seconds = time.perf_counter() - clock
-                speed = len(report) * config.batch_size / seconds
-                records = []
-                for k, (loss, norm) in enumerate(report, step - len(report) + 1):
-                    if not (math.isfinite(loss) and math.isfinite(norm)):
-                        raise FloatingPointError(_diverged(config, k))
-                    records.append(TrainStep(k, loss, speed, config.learning_rate_at(k)))
-                if log:
-                    log.write(records, seconds)
-                if stopped or _due(config.checkpoint_every, step, config.steps):
+                records = record(accelerator.reduce(torch.stack(measured), "mean"))
+                logged = step
+                if _due(config.checkpoint_every, step, config.steps):
                     save()
-                    saved = step
                 if log and _due(config.sample_every, step, config.steps):
-                    grid = sample(
-                        ema.model, schedule, 16, size=config.image_size,
-                        steps=min(50, config.T), seed=config.seed, progress=False,
-                    )  # fmt: skip
-                    runs.save_grid(grid, out / "samples" / f"step-{step:06d}.png")
+                    path = out / "samples" / f"step-{step:06d}.png"
+                    _draw_grid(config, ema.model, schedule, path, stop)
+                # All processes learn here whether one of them is to stop.
+                wish = torch.tensor(float(stop.is_set()), device=device)
+                stopped = accelerator.reduce(wish, "sum").item() > 0
+                if stopped and step > saved:
+                    save()
                 yield from records
-                if stopped:
-                    return
         except (GeneratorExit, KeyboardInterrupt):
             finite = all(bool(weight.isfinite().all()) for weight in network.parameters())
             if step > saved and whole and finite:
+                if step > logged:  # the losses of this process alone, as the others may be gone
+                    record(torch.stack(measured[: step - logged]))
                 save()
             raise
 
@@ -223,16 +234,17 @@ def train(
 def _accelerator() -> Accelerator:
     """Device, precision and number of processes: from the machine and the launcher."""
     try:
-        from accelerate import Accelerator
+        from accelerate import Accelerator, InitProcessGroupKwargs
     except ImportError:
         raise ImportError("training needs accelerate: pip install 'tigerdiff[train]'") from None
     cuda = torch.cuda.is_available()
     # On the CPU autocast is many times slower, and a GPU that only emulates bfloat16 gains nothing.
-    bf16 = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
-    return Accelerator(cpu=not cuda, mixed_precision="bf16" if bf16 else "no")
+    precision = "bf16" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    patience = [InitProcessGroupKwargs(timeout=timedelta(hours=2))]  # while one decodes the photos
+    return Accelerator(cpu=not cuda, mixed_precision=precision, kwargs_handlers=patience)
 
 
-def _starting_point(config: TrainConfig) -> tuple[Path | None, int]:
+def _starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, int]:
     """The checkpoint to go on from and its step, or (None, 0)."""
     if not config.resume:
         if there := runs.complete_checkpoints(config.out):
@@ -243,26 +255,29 @@ def _starting_point(config: TrainConfig) -> tuple[Path | None, int]:
         return None, 0
     folder = runs.find_checkpoint(config.out)
     state, now = runs.read_state(folder), config.to_json()
-    for name, then in state["config"].items():
-        if name not in MAY_CHANGE and now.get(name) != then:
+    pairs = [(name, now.get(name), then) for name, then in state["config"].items()]
+    for name in sorted(state["network"].keys() | network.config):
+        pairs.append((f"network {name}", network.config.get(name), state["network"].get(name)))
+    for name, ours, then in pairs:
+        if name not in MAY_CHANGE and ours != then:
             raise ValueError(
-                f"{name} is {now.get(name)!r} but the run in {config.out} has {then!r}: "
+                f"{name} is {ours!r} but the run in {config.out} has {then!r}: "
                 f"resume with the same {name}, or start a new run in another folder"
             )
     return folder, state["step"]
 
 
-def _images(config: TrainConfig, progress: bool) -> Tensor:
-    """uint8 (N, 3, image_size, image_size) from what ``config.data`` is."""
-    if not isinstance(config.data, Tensor):
-        return load_folder(config.data, config.image_size, progress=progress)
-    wanted = (3, config.image_size, config.image_size)
-    if config.data.dtype != torch.uint8 or tuple(config.data.shape[1:]) != wanted:
-        raise ValueError(
-            f"data must be uint8 (N, 3, {config.image_size}, {config.image_size}) as image_size "
-            f"says (got {tuple(config.data.shape)} {config.data.dtype})"
-        )
-    return config.data
+def _draw_grid(
+    config: TrainConfig, model: nn.Module, schedule: NoiseSchedule, path: Path, stop: Event
+) -> None:
+    """Write 16 samples as one picture, or nothing if ``stop`` is set before they are done."""
+    noise = torch.Generator().manual_seed(config.seed)
+    x = torch.randn(16, 3, config.image_size, config.image_size, generator=noise)
+    walk = ddim(model, schedule, x.to(schedule.alpha_bar.device), steps=min(50, config.T))
+    while not stop.is_set():
+        if (drawn := next(walk)).t == 0:
+            runs.save_grid(to_uint8(drawn.xt).cpu(), path)
+            break
 
 
 def _due(every: int, step: int, last: int) -> bool:
