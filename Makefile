@@ -39,4 +39,5 @@ $(READY): requirements.txt pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv _build build tigerdiff.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv _build build dist tigerdiff.egg-info .pytest_cache .mypy_cache .ruff_cache book/.ruff_cache
+	find tigerdiff tests tools -name __pycache__ -prune -exec rm -rf {} +

@@ -186,6 +186,30 @@ def test_a_phone_shows_everything(page, browser, site_url):
         assert visit.tab.evaluate(cut_off) == []
 
 
+def test_a_formula_that_is_too_wide_scrolls_by_itself_and_fades_where_it_goes_on(browser, site_url):
+    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+    with Visit(browser, site_url, "01_theory.html", **phone) as visit:
+        visit.wait_for_mathematics()
+        tops = """() => [...document.querySelectorAll("p span.math mjx-math")].map(
+            e => e.getBoundingClientRect().top - e.closest("p").getBoundingClientRect().top)"""
+        placed = visit.tab.evaluate(tops)
+        visit.tab.add_style_tag(content=".bd-article span.math { display: inline !important; }")
+        assert visit.tab.evaluate(tops) == pytest.approx(placed, abs=1), "they stand on the line"
+    with Visit(browser, site_url, "01_theory.html", **phone) as visit:
+        visit.wait_for_mathematics()
+        formula = visit.tab.locator("p span.math").first
+        faded = "e => getComputedStyle(e).getPropertyValue('--fade')"
+        assert formula.evaluate(faded) == "0px"
+        formula.evaluate("e => e.closest('p').style.width = e.clientWidth / 2 + 'px'")
+        visit.tab.wait_for_timeout(100)
+        assert formula.evaluate("e => e.scrollWidth > e.clientWidth + 5")
+        assert formula.evaluate(faded) == "40px"
+        formula.evaluate("e => e.scrollLeft = 10_000")
+        visit.tab.wait_for_timeout(100)
+        assert formula.evaluate("e => e.scrollLeft") > 5
+        assert formula.evaluate(faded) == "0px"
+
+
 def test_the_start_page_leads_to_every_chapter(built_book):
     links = {link.get("href") for link in soup(built_book / "index.html").select("article a")}
     assert {f"{chapter}.html" for chapter in CHAPTERS} <= links

@@ -13,10 +13,10 @@ import tigerdiff
 
 PACKAGE = Path(tigerdiff.__file__).parent
 LAYERS = [
-    {"diffusion", "unet", "tigers", "_painting", "data", "_files", "ema"},
+    {"diffusion", "unet", "tigers", "_painting", "data", "_files", "_downloads", "ema"},
     {"sampling", "metrics"},
     {"training", "config", "runs"},
-    {"pretrained", "stable_diffusion", "viewers", "_pictures", "plots"},
+    {"pretrained", "stable_diffusion", "viewers", "_slider", "_widgets", "_pictures", "plots"},
     {"cli"},
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}

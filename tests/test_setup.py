@@ -5,8 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import chromium
 import pytest
 import repository_url
 import yaml
@@ -64,6 +66,93 @@ def test_a_ready_environment_is_not_installed_again(checkout):
     assert "pip install" not in make(checkout, "-n", "book").stdout
     os.utime(checkout / "pyproject.toml", (newest + 2, newest + 2))
     assert "pip install -r requirements.txt" in make(checkout, "-n", "book").stdout
+
+
+def test_a_second_call_starts_its_work_within_5_seconds(checkout):
+    """Until the first line of ruff, with the environment ready."""
+    ready = checkout / ".venv/.ready"
+    ready.parent.mkdir()
+    ready.touch()
+    (checkout / "module.py").write_text('"""Nothing."""\n')
+    command = ["make", "lint", f"BIN={Path(sys.executable).parent}"]
+    begin = time.monotonic()
+    with subprocess.Popen(command, cwd=checkout, stdout=subprocess.PIPE, text=True) as process:
+        lines = [next(process.stdout).strip(), next(process.stdout).strip()]
+        seconds = time.monotonic() - begin
+        process.terminate()
+    assert lines == [f"{Path(sys.executable).parent}/ruff check .", "All checks passed!"]
+    assert seconds < 5
+
+
+def test_clean_leaves_what_git_keeps(checkout):
+    """What clean removes is all that git ignores, but for what a reader has made."""
+    ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
+    kept = ["runs", "data", ".ipynb_checkpoints", ".DS_Store"]
+    for name in ("tigerdiff", "tests", "tools", "book"):
+        (checkout / name).mkdir()
+    made = [
+        *(name.replace("*", "tigerdiff") for name in ignored if name not in [*kept, "__pycache__"]),
+        *("tigerdiff/__pycache__", "tests/__pycache__", "tools/__pycache__", "book/.ruff_cache"),
+    ]
+    for name in [*made, *kept]:
+        (checkout / name).mkdir()
+        (checkout / name / "file").touch()
+    before = {path.name for path in checkout.iterdir()}
+    assert make(checkout, "clean").returncode == 0
+    assert [name for name in made if (checkout / name).exists()] == []
+    assert {path.name for path in checkout.iterdir()} == before - set(made)
+
+
+SUDO = ["sudo", "-n"]
+PLAYWRIGHT = [sys.executable, "-m", "playwright", "install"]
+
+
+@pytest.mark.parametrize(
+    ("system", "root", "sudo", "apt", "commands"),
+    [
+        ("debian", True, False, True, [
+            ["apt-get", "-qq", "update"],
+            ["apt-get", "-qq", "install", "-y", "--no-install-recommends", "chromium"],
+        ]),
+        ("debian", False, True, True, [
+            [*SUDO, "apt-get", "-qq", "update"],
+            [*SUDO, "apt-get", "-qq", "install", "-y", "--no-install-recommends", "chromium"],
+        ]),
+        ("debian", False, False, True, [[*PLAYWRIGHT, "chromium"]]),
+        ("ubuntu", True, False, True, [[*PLAYWRIGHT, "--with-deps", "chromium"]]),
+        ("ubuntu", False, True, True, [[*PLAYWRIGHT, "--with-deps", "chromium"]]),
+        ("ubuntu", False, False, True, [[*PLAYWRIGHT, "chromium"]]),
+        ("fedora", True, False, False, [[*PLAYWRIGHT, "chromium"]]),
+        ("macos", False, False, False, [[*PLAYWRIGHT, "chromium"]]),
+        ("windows", None, None, False, [[*PLAYWRIGHT, "chromium"]]),
+    ],
+)  # fmt: skip
+def test_chromium_is_fetched_as_the_system_allows(
+    system, root, sudo, apt, commands, monkeypatch, tmp_path
+):
+    """The sudo of these machines is there but asks for a password, unless it is allowed."""
+    release = tmp_path / "os-release"
+    if system in ("debian", "ubuntu", "fedora"):
+        release.write_text(f'NAME="{system}"\nID={system}\nID_LIKE=debian\n')
+    monkeypatch.setattr(chromium, "OS_RELEASE", release)
+    if root is None:
+        monkeypatch.delattr(os, "geteuid", raising=False)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000, raising=False)
+    there = {"sudo": sudo is not None, "apt-get": apt}
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if there[name] else None)
+    done = []
+
+    def run(command, check):
+        if command == [*SUDO, "true"]:
+            return subprocess.CompletedProcess(command, 0 if sudo else 1)
+        assert check, "a failure must stop the rest"
+        done.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    chromium.fetch()
+    assert done == commands
 
 
 def test_continuous_integration_types_make_test():

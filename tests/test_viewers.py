@@ -14,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from nbclient import NotebookClient
 from PIL import Image
 
-from tigerdiff import viewers
+from tigerdiff import _widgets
 from tigerdiff.viewers import compare_slider, show_images, timestep_slider
 
 VALUES = [0, 50, 100, 400, 1000]
@@ -295,7 +295,7 @@ def live(slider, kind):
 def test_the_widget_view_is_offered_only_in_a_live_kernel(monkeypatch):
     slider = timestep_slider(noisy, values=VALUES, alt="x")
     assert set(slider._repr_mimebundle_()) == {"text/html", "image/png", "text/plain"}
-    monkeypatch.setattr(viewers, "_kernel_is_live", lambda: True)
+    monkeypatch.setattr(_widgets, "kernel_is_live", lambda: True)
     view = slider._repr_mimebundle_()[WIDGET]
     assert view == {"version_major": 2, "version_minor": 0, "model_id": slider._widget.model_id}
 
@@ -332,9 +332,10 @@ def test_live_play_steps_over_the_frames_from_where_the_slider_was_left():
     slider = timestep_slider(picture, values=[0, 50, 100], alt="x")
     handle, play = live(slider, "SelectionSlider"), live(slider, "Play")
     assert (play.min, play.max, play.value) == (0, 2, 0)
-    play.playing = True
+    playing = "playing" if play.has_trait("playing") else "_playing"  # ipywidgets 8 or 7
+    play.set_trait(playing, True)
     handle.value = 63
-    assert (play.playing, play.value, handle.value) == (False, 1, 63)
+    assert (getattr(play, playing), play.value, handle.value) == (False, 1, 63)
     play.value = 2  # what the browser does at the next tick
     assert handle.value == 100
 

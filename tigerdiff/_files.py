@@ -1,14 +1,11 @@
-"""Pictures, downloads and caches, a file at a time: what ``data.py`` builds on."""
+"""Pictures and caches, a file at a time: what ``data.py`` builds on."""
 
 import hashlib
 import io
 import json
 import logging
 import os
-import queue
 import stat
-import threading
-import time
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -25,9 +22,7 @@ KINDS = "JPEG, PNG, WebP, GIF, BMP or TIFF"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no other parser sees a file
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 100_000_000  # a picture that claims more is taken for a decompression bomb
-MAX_PHOTO_BYTES = 50_000_000
-MAX_ARCHIVE_BYTES = 200_000_000
-ANSWER_SECONDS = 6.0  # how long a server, or the name look-up before it, may keep us waiting
+CACHE_FORMAT = 2  # raise it when the same files would give other pixels
 LITTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini"}  # and hidden files
 
 logger = logging.getLogger("tigerdiff")
@@ -72,12 +67,18 @@ def read_picture(path: Path, size: int | None = None) -> np.ndarray:
 
 def flatten(image: Image.Image) -> Image.Image:
     """Brings any mode to 8-bit L, RGB or CMYK, with transparency over white."""
+    key = image.info.get("transparency")  # the one level or colour of a PNG that is transparent
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        grey = (np.asarray(image).astype(np.uint32) + 128) // 257  # 65535 -> 255, rounded
-        return Image.fromarray(grey.astype(np.uint8))
+        levels = np.asarray(image).astype(np.uint32)
+        grey = ((levels + 128) // 257).astype(np.uint8)  # 65535 -> 255, rounded
+        if key is not None:
+            grey[levels == key] = 255
+        return Image.fromarray(grey)
     if image.mode in ("I", "F"):
         raise ValueError("the range of its 32-bit pixels is not known")
-    if image.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in image.info:
+    if isinstance(key, tuple) and max(key) > 255:  # of 16-bit colour, which Pillow reads as 8-bit
+        image.info["transparency"] = tuple(level >> 8 for level in key)
+    if image.mode in ("LA", "PA", "La", "RGBA", "RGBa") or key is not None:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     if image.mode == "CMYK" and image.format in ("JPEG", "MPO") and "adobe" not in image.info:
@@ -96,63 +97,10 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             srgb = ImageCms.createProfile("sRGB")
-            return ImageCms.profileToProfile(image, source, srgb, outputMode="RGB") or image
+            return ImageCms.buildTransform(source, srgb, image.mode, "RGB").apply(image)
         except (ImageCms.PyCMSError, OSError) as error:
             logger.debug("colour profile not used: %s", error)  # the picture is still good
     return image.convert("RGB")
-
-
-def download(url: str, file: Path, *, max_bytes: int, max_seconds: float) -> None:
-    """Streams an address into ``file``, which is worthless if this raises.
-
-    Raises:
-        ConnectionError: no network, no answer in time, an error status, or a transfer that broke
-            off or takes longer than ``max_seconds``.
-        ValueError: it is longer than ``max_bytes``.
-    """
-    import requests
-    from tqdm.auto import tqdm
-
-    # In a thread, because no timeout of requests covers the look-up of the host's name or a server
-    # that sends a byte now and then.
-    pieces: queue.SimpleQueue[bytes | Exception | None] = queue.SimpleQueue()
-    given_up = threading.Event()
-
-    def fetch() -> None:
-        agent = {"User-Agent": "tigerdiff"}
-        try:
-            with requests.get(url, stream=True, timeout=ANSWER_SECONDS, headers=agent) as response:
-                response.raise_for_status()
-                pieces.put(b"")  # it has answered
-                for piece in response.iter_content(1 << 16):
-                    pieces.put(piece)
-                    if given_up.is_set():
-                        return
-            pieces.put(None)
-        except Exception as error:
-            pieces.put(error)
-
-    threading.Thread(target=fetch, daemon=True).start()
-    wait, end = ANSWER_SECONDS, time.monotonic() + max_seconds
-    try:
-        with file.open("wb") as out, tqdm(unit="B", unit_scale=True, delay=1) as bar:
-            while (piece := pieces.get(timeout=wait)) is not None:
-                if isinstance(piece, Exception):
-                    raise piece
-                bar.update(out.write(piece))
-                if out.tell() > max_bytes:
-                    raise ValueError(f"{url} is larger than {max_bytes / 1e6:.0f} MB")
-                wait = max(end - time.monotonic(), 0)
-        return
-    except requests.HTTPError as error:
-        reason = f"the server answered {error.response.status_code} {error.response.reason}"
-    except (requests.Timeout, queue.Empty):
-        reason = "it took too long"
-    except requests.RequestException as error:
-        reason = f"the connection failed ({type(error).__name__})"
-    finally:
-        given_up.set()
-    raise ConnectionError(f"{url} could not be downloaded: {reason}")
 
 
 @contextmanager
@@ -165,46 +113,6 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def fetched_photo(url: str) -> Path:
-    """The cached copy of an address, downloaded if there is none that matches its SHA-256."""
-    photo = cache_home() / "photos" / hashlib.sha256(url.encode()).hexdigest()
-    digest = photo.with_suffix(".sha256")
-    if photo.exists() and digest.exists() and digest.read_text() == sha256(photo):
-        return photo
-    with replacing(photo) as part:
-        download(url, part, max_bytes=MAX_PHOTO_BYTES, max_seconds=60)
-        try:
-            read_picture(part)  # a web page in place of a picture must not be kept
-        except ValueError as error:
-            raise ValueError(f"{url} cannot be used: {error}") from error
-        with replacing(digest) as digest_part:
-            digest_part.write_text(sha256(part))
-    return photo
-
-
-def fetch_archive(url: str, file: Path, md5: str) -> None:
-    """Downloads an archive that is known by its MD5.
-
-    Raises:
-        ConnectionError: it could not be downloaded; the sentence says where to put it.
-        ValueError: what was downloaded is not it.
-    """
-    from torchvision.datasets.utils import check_integrity
-
-    by_hand = f"put {file.name} into {file.parent} by hand and call again"
-    with replacing(file) as part:
-        try:
-            download(url, part, max_bytes=MAX_ARCHIVE_BYTES, max_seconds=3600)
-        except ConnectionError as error:
-            raise ConnectionError(f"{error}; {by_hand}") from error
-        if not check_integrity(part, md5):
-            raise ValueError(f"{url} did not send the known archive (the MD5 differs); {by_hand}")
-
-
-def sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def find_pictures(root: Path) -> tuple[dict[str, os.stat_result], dict[str, str]]:
@@ -269,6 +177,13 @@ def decode_all(
             else:
                 images[done - len(errors)] = torch.from_numpy(result).permute(2, 0, 1)
     return images[: len(names) - len(errors)], errors
+
+
+def cache_file(folder: Path | None, size: int, files: dict[str, os.stat_result]) -> Path:
+    """Where these files, in this state, are kept at this size."""
+    stamps = [(name, info.st_size, info.st_mtime_ns) for name, info in files.items()]
+    key = hashlib.sha256(json.dumps([CACHE_FORMAT, size, stamps]).encode()).hexdigest()
+    return (folder or cache_home() / "folders") / f"{key}.safetensors"
 
 
 def read_cache(path: Path) -> tuple[Tensor, dict[str, str]] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from html import escape
@@ -12,6 +13,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from tigerdiff.data import to_uint8
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -74,7 +77,7 @@ def to_picture(image: Any, argument: str, width: int | None) -> Picture:
                 f"{argument} must be float in [-1, 1] or uint8 in 0..255: found "
                 f"values from {x.min().item():g} to {x.max().item():g}"
             )
-        x = ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        x = to_uint8(x)
     elif x.dtype != torch.uint8:
         raise ValueError(f"{argument} must be uint8 or float in [-1, 1], got {x.dtype}")
     bitmap = fromarray(x.permute(1, 2, 0).contiguous().numpy())
@@ -110,6 +113,26 @@ def picture_list(images: Any, argument: str) -> list[Any]:
         return [images]
     x = _tensor(images, argument)
     return list(x) if x.ndim == 4 else [x]
+
+
+def checked_titles(titles: Sequence[str] | None, n: int) -> list[str]:
+    if titles is None:
+        return [""] * n
+    if isinstance(titles, str) or len(titles) != n:
+        raise ValueError(f"titles must be a list of {n}, one per picture, got {titles!r}")
+    return [str(title) for title in titles]
+
+
+def checked_alts(alt: str | Sequence[str], titles: list[str], n: int) -> list[str]:
+    """One text per picture; a shared text is completed by the picture's title or number."""
+    if not isinstance(alt, str) and len(alt) != n:
+        raise ValueError(f"alt must be one text, or a list of {n}, one per picture")
+    texts = [alt] * n if isinstance(alt, str) else list(alt)
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        raise ValueError("alt must say what the picture shows, for readers who cannot see it")
+    if not isinstance(alt, str) or n == 1:
+        return texts
+    return [f"{alt}: {title or f'{k} of {n}'}" for k, title in enumerate(titles, start=1)]
 
 
 def _data_uri(image: Image, kind: str, **options: Any) -> str:

@@ -4,14 +4,12 @@ Pictures are uint8 ``(N, 3, S, S)`` at rest and float32 in [-1, 1] in the networ
 is named, one warning each, by the logger ``tigerdiff``.
 """
 
-import hashlib
+import functools
 import itertools
-import json
 import operator
 import os
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +17,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tigerdiff import _files
-from tigerdiff._files import KINDS, SUFFIXES, logger
+from tigerdiff import _downloads, _files
+from tigerdiff.tigers import paint_tiger
 
 DEFAULT_PHOTO = "https://images.pexels.com/photos/145939/pexels-photo-145939.jpeg"
-CACHE_FORMAT = 1  # raise it when the same files would give other pixels
 
 
 def load_folder(
@@ -61,35 +58,31 @@ def load_folder(
     size = _checked_size(size)
     root = Path(path).expanduser()
     if not root.exists():
-        raise FileNotFoundError(f"{root} does not exist: path must be a folder of {KINDS} files")
+        raise FileNotFoundError(
+            f"{root} does not exist: path must be a folder of {_files.KINDS} files"
+        )
     if not root.is_dir():
         raise NotADirectoryError(
-            f"{root} is not a folder: path must be a folder of {KINDS} files "
+            f"{root} is not a folder: path must be a folder of {_files.KINDS} files "
             "(load_photo reads a single one)"
         )
     files, skipped = _files.find_pictures(root)
-    stamps = [(name, info.st_size, info.st_mtime_ns) for name, info in files.items()]
-    key = hashlib.sha256(json.dumps([CACHE_FORMAT, size, stamps]).encode()).hexdigest()
-    cached = (
-        Path(cache_dir) if cache_dir else _files.cache_home() / "folders"
-    ) / f"{key}.safetensors"
+    cached = _files.cache_file(Path(cache_dir) if cache_dir else None, size, files)
     if loaded := _files.read_cache(cached):
         images, damaged = loaded
     else:
         images, errors = _files.decode_all(root, list(files), size, progress)
-        damaged = {
-            name: getattr(error, "strerror", None) or str(error) for name, error in errors.items()
-        }
+        damaged = {name: getattr(e, "strerror", None) or str(e) for name, e in errors.items()}
         # An OSError comes from the disk, not from the picture: it may be gone the next time.
         if len(images) and not any(isinstance(error, OSError) for error in errors.values()):
             _files.write_cache(cached, images, damaged)
     skipped |= damaged
     for name, reason in sorted(skipped.items()):
-        logger.warning("skipped %s: %s", root / name, reason)
+        _files.logger.warning("skipped %s: %s", root / name, reason)
     if not len(images):
         raise FileNotFoundError(
-            f"{root} holds no usable picture: looked at any depth for {KINDS} files "
-            f"({' '.join(SUFFIXES)}) and skipped {len(skipped)} other or damaged ones"
+            f"{root} holds no usable picture: looked at any depth for {_files.KINDS} files "
+            f"({' '.join(_files.SUFFIXES)}) and skipped {len(skipped)} other or damaged ones"
         )
     return images
 
@@ -123,7 +116,7 @@ def load_photo(source: str | os.PathLike[str] | None = None, size: int | None = 
     if scheme := re.match(r"(\w{2,})://", str(source)):
         if scheme[1].lower() not in ("http", "https"):
             raise ValueError(f"{source}: source must be a path or an http(s) address")
-        return _photo_tensor(_files.fetched_photo(str(source)), size, source)
+        return _photo_tensor(_downloads.fetched_photo(str(source)), size, source)
     file = Path(source).expanduser()
     if file.is_dir():
         raise IsADirectoryError(f"{file} is a folder: load_folder reads all its pictures")
@@ -156,7 +149,7 @@ def cifar100_tigers(root: str | os.PathLike[str], *, train: bool = True) -> Tens
     except RuntimeError:  # not unpacked yet
         archive = folder / CIFAR100.filename
         if not check_integrity(archive, CIFAR100.tgz_md5):
-            _files.fetch_archive(CIFAR100.url, archive, CIFAR100.tgz_md5)
+            _downloads.fetch_archive(CIFAR100.url, archive, CIFAR100.tgz_md5)
         dataset = CIFAR100(folder, train=train, download=True)
     tigers = np.asarray(dataset.targets) == dataset.class_to_idx["tiger"]
     return torch.from_numpy(dataset.data[tigers]).permute(0, 3, 1, 2).contiguous()
@@ -206,7 +199,7 @@ def batches(
     if not 0 <= rank < world_size:
         raise ValueError(f"rank must be in 0 ... world_size - 1, not {rank} of {world_size}")
     n = len(images)
-    order = lru_cache(maxsize=2)(lambda epoch: _epoch_order(n, seed, epoch))
+    order = functools.lru_cache(maxsize=2)(lambda epoch: _epoch_order(n, seed, epoch))
 
     def batch(k: int) -> Tensor:
         first = (k * world_size + rank) * batch_size  # in the stream of all epochs
@@ -281,13 +274,11 @@ def _photo_tensor(file: Path, size: int | None, source: str | os.PathLike[str]) 
 
 def _default_tiger(size: int | None) -> Tensor:
     try:
-        tiger = _photo_tensor(_files.fetched_photo(DEFAULT_PHOTO), size, DEFAULT_PHOTO)
+        tiger = _photo_tensor(_downloads.fetched_photo(DEFAULT_PHOTO), size, DEFAULT_PHOTO)
         print(f"This tiger is Pexels photo 145939, {DEFAULT_PHOTO}")
         return tiger
     except (OSError, ValueError) as error:
         print(f"This tiger is painted by tigerdiff.paint_tiger; no photo:\n{error}")
-    from tigerdiff.tigers import paint_tiger
-
     tiger = paint_tiger(512)
     if size is None:
         return tiger

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, told apart also by readers who see fewer of them; orange leads.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+FONT = 12  # points: still read when a phone shows the figure at two thirds of its size
+
+_LEGEND: dict[str, Any] = dict(frameon=False, fontsize=FONT, handlelength=1.3, columnspacing=1.2)
 
 
 def plot_curves(
@@ -45,7 +48,7 @@ def plot_curves(
     Raises:
         ValueError: if a curve's length differs from that of x.
     """
-    figure, axes = _axes(6.4, 3.6)
+    figure, axes = _axes(5.6, 3.4)
     for colour, (name, values) in zip(COLOURS * len(curves), curves.items()):
         y = torch.as_tensor(values, dtype=torch.float64)
         positions = torch.arange(len(y)) if x is None else torch.as_tensor(x)
@@ -58,7 +61,8 @@ def plot_curves(
     if logx:
         axes.set_xscale("log")
     if len(curves) > 1:  # above the axes, where no curve can run through it
-        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+        columns = 3 if max(map(len, curves)) <= 12 else 2
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, **_LEGEND)
     return figure
 
 
@@ -84,19 +88,21 @@ def plot_histograms(
     Returns:
         A matplotlib figure.
     """
-    figure, axes = _axes(6.4, 3.2)
+    figure, axes = _axes(5.6, 3.1)
     for colour, (name, values) in zip(COLOURS * len(samples), samples.items()):
         flat = values.detach().flatten().double().cpu()
         counts = torch.histc(flat, bins, *limits)
         width = (limits[1] - limits[0]) / bins
         left = torch.linspace(limits[0], limits[1], bins + 1)[:-1]
         heights = counts / (flat.numel() * width)
-        axes.bar(left, heights, width, align="edge", alpha=0.55, color=colour, label=name)
+        axes.bar(
+            left.numpy(), heights.numpy(), width, align="edge", alpha=0.55, color=colour, label=name
+        )
     if density is not None:
         points = torch.linspace(*limits, 400)
         axes.plot(points, density(points), color="black", linewidth=1.5)
     axes.set(xlabel=xlabel, ylabel="density", xlim=limits, ylim=(0, top))
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(loc="upper left", **_LEGEND)
     return figure
 
 
@@ -104,7 +110,7 @@ def plot_points(
     points: Tensor,
     *,
     title: str = "",
-    limit: float = 2.5,
+    limit: float | None = None,
     arrows: tuple[Tensor, Tensor] | None = None,
     paths: Tensor | None = None,
     behind: Tensor | None = None,
@@ -114,21 +120,41 @@ def plot_points(
     Args:
         points: (N, 2).
         title: text above.
-        limit: the plane is shown from -limit to limit on both axes.
+        limit: the plane is shown from -limit to limit on both axes, and paths run on over the edge;
+            by default as much as everything drawn needs.
         arrows: ``(from, along)``, each (K, 2): an arrow at each place.
-        paths: (steps, K, 2): K lines that the points went along.
+        paths: (steps, K, 2): K lines that the points went along, each from a hollow circle.
         behind: (M, 2): a second cloud, in grey behind the first.
 
     Returns:
         A matplotlib figure.
+
+    Raises:
+        ValueError: if a tensor is not of the shape above, naming the argument.
     """
+    for name, value, shape in [
+        ("points", points, "(N, 2)"),
+        ("behind", behind, "(M, 2)"),
+        ("paths", paths, "(steps, K, 2)"),
+    ]:
+        if value is not None and (
+            value.ndim != shape.count(",") + 1 or value.shape[-1] != 2 or not value.numel()
+        ):
+            raise ValueError(f"{name} must be {shape}, not {tuple(value.shape)}")
+    if limit is None:
+        drawn = [x.abs().max().item() for x in (points, behind, paths) if x is not None]
+        limit = 1.05 * max(drawn)
     figure, axes = _axes(4.2, 4.2)
     if behind is not None:
         axes.scatter(*behind.T, s=2, color="0.8")
     if paths is not None:
-        for path, colour in zip(paths.transpose(0, 1), COLOURS[1:] * paths.shape[1]):
-            axes.plot(*path.T, color=colour, linewidth=0.8)
-    axes.scatter(*points.T, s=3 if paths is None else 24, color=COLOURS[0], zorder=3)
+        colours = (COLOURS[1:] * paths.shape[1])[: paths.shape[1]]
+        for path, colour in zip(paths.transpose(0, 1), colours):
+            axes.plot(*path.T, color=colour, linewidth=1, clip_on=False)
+        hollow = dict(facecolors="white", edgecolors=colours, linewidths=1.5)
+        axes.scatter(*paths[0].T, s=36, clip_on=False, zorder=3, **hollow)
+    size, clipped = (3, True) if paths is None else (24, False)
+    axes.scatter(*points.T, s=size, color=COLOURS[0], zorder=4, clip_on=clipped)
     if arrows is not None:
         axes.quiver(*arrows[0].T, *arrows[1].T, color=COLOURS[1], angles="xy", width=0.004)
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), title=title)
@@ -143,4 +169,7 @@ def _axes(width: float, height: float) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=FONT)
+    for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
+        text.set_fontsize(FONT)
     return figure, axes

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+OS_RELEASE = Path("/etc/os-release")
+
 
 def find() -> str | None:
     """Path of Playwright's own Chromium or of a system one, None if there is neither."""
@@ -25,8 +27,7 @@ def find() -> str | None:
 
 def fetch() -> None:
     """Install Chromium: Debian's package where that is allowed, elsewhere Playwright's build."""
-    release = Path("/etc/os-release")
-    debian = release.exists() and "ID=debian" in release.read_text().splitlines()
+    debian = OS_RELEASE.exists() and "ID=debian" in OS_RELEASE.read_text().splitlines()
     become_root = [] if hasattr(os, "geteuid") and os.geteuid() == 0 else ["sudo", "-n"]
     may = not become_root or (
         shutil.which("sudo") and subprocess.run([*become_root, "true"], check=False).returncode == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from tigerdiff.data import to_float, to_uint8
 from tigerdiff.diffusion import NoiseSchedule, add_noise
 from tigerdiff.tigers import paint_tiger
 
@@ -19,10 +20,10 @@ SIZE, GAP = 224, 8
 def main() -> None:
     """Write the picture: one square per time, with transparent gaps for light and dark pages."""
     schedule = NoiseSchedule.linear()
-    x0 = (paint_tiger(SIZE).float() / 127.5 - 1).expand(len(TIMES), -1, -1, -1)
+    x0 = to_float(paint_tiger(SIZE)).expand(len(TIMES), -1, -1, -1)
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
     images = add_noise(schedule, x0, torch.tensor(TIMES), eps)
-    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    pixels = to_uint8(images).permute(0, 2, 3, 1).numpy()
     strip = Image.new("RGBA", ((SIZE + GAP) * len(TIMES) - GAP, SIZE))
     for i, tile in enumerate(pixels):
         strip.paste(Image.fromarray(tile), (i * (SIZE + GAP), 0))
