@@ -1076,9 +1076,9 @@ def test_wrong_types_are_named():
         to_uint8(torch.tensor([0.0, float("nan")]))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_batches_on_a_gpu():
+@pytest.mark.parametrize("device", ["cpu"] + ["cuda"] * torch.cuda.is_available())
+def test_batches_on_every_device_of_this_machine(device):
     images = numbered(10)
-    for place in (images, images.cuda()):
-        (batch,) = take(1, place, 7, device="cuda")
-        assert batch.is_cuda and batch.cpu().equal(take(1, images, 7)[0])
+    for place in (images, images.to(device)):
+        (batch,) = take(1, place, 7, device=device)
+        assert batch.device.type == device and batch.cpu().equal(take(1, images, 7)[0])

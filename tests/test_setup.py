@@ -74,7 +74,7 @@ def test_a_second_call_starts_its_work_within_5_seconds(checkout):
     ready.parent.mkdir()
     ready.touch()
     (checkout / "module.py").write_text('"""Nothing."""\n')
-    command = ["make", "lint", f"BIN={Path(sys.executable).parent}"]
+    command = ["make", "--no-print-directory", "lint", f"BIN={Path(sys.executable).parent}"]
     begin = time.monotonic()
     with subprocess.Popen(command, cwd=checkout, stdout=subprocess.PIPE, text=True) as process:
         lines = [next(process.stdout).strip(), next(process.stdout).strip()]
