@@ -15,7 +15,7 @@ from tigerdiff.ema import EMA
 from tigerdiff.plots import plot_curves, plot_histograms, plot_points
 from tigerdiff.runs import load_checkpoint, save_checkpoint
 from tigerdiff.sampling import Step, ddim, ddpm, sample, timesteps
-from tigerdiff.tigers import paint_tiger
+from tigerdiff.tigers import Tiger, caption, paint, paint_tiger, procedural_tigers
 from tigerdiff.training import TrainStep, diffusion_loss, train
 from tigerdiff.unet import UNet
 from tigerdiff.viewers import compare_slider, show_images, timestep_slider
@@ -24,11 +24,13 @@ __all__ = [
     "EMA",
     "NoiseSchedule",
     "Step",
+    "Tiger",
     "TrainConfig",
     "TrainStep",
     "UNet",
     "add_noise",
     "batches",
+    "caption",
     "cifar100_tigers",
     "compare_slider",
     "ddim",
@@ -38,11 +40,13 @@ __all__ = [
     "load_folder",
     "load_photo",
     "noise_step",
+    "paint",
     "paint_tiger",
     "plot_curves",
     "plot_histograms",
     "plot_points",
     "posterior",
+    "procedural_tigers",
     "sample",
     "save_checkpoint",
     "seeded_generator",

@@ -3,7 +3,8 @@
 Positions are normalised: x runs from -1 (left) to 1 (right), y from -1 (top) to 1 (bottom), so the
 same numbers draw the same picture at every size. A shape is a signed distance (negative inside),
 `cover` turns a distance into an antialiased mask, and `over` lays a colour on the canvas through
-that mask. Points are tensors (2, S, S), distances and masks (S, S), the canvas (3, S, S) in [0, 1].
+that mask. Points are tensors (2, N, S, S), distances and masks (N, S, S), the canvas (3, N, S, S)
+in [0, 1], for N pictures at once; a number may as well be a tensor (N, 1, 1), one per picture.
 """
 
 import math
@@ -13,26 +14,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Number = float | Tensor
 Colour = tuple[float, float, float]
 Lines = Sequence[Sequence[float]]
 
-LIGHT = (-0.50, -0.58, 0.64)  # unit vector towards the sun: left, above, in front
-SUN, SKY = (1.08, 0.98, 0.80), (0.40, 0.41, 0.39)
-
+GOLDEN = -0x61C8864680B583EB  # 2**64 divided by the golden ratio, as int64
 
 # ------------------------------------------------------------------------------------ coordinates
 
 
-def grid(size: int) -> Tensor:
-    """Centres of the pixels, (2, size, size), x then y, in [-1, 1]."""
-    axis = (torch.arange(size, dtype=torch.float32) + 0.5) * (2 / size) - 1
-    return torch.stack(torch.meshgrid(axis, axis, indexing="xy"))
+def grid(size: int, half_width: float = 1.0, device: str | torch.device = "cpu") -> Tensor:
+    """Centres of the pixels, (2, 1, size, size), x then y, in [-half_width, half_width]."""
+    axis = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) * (2 / size) - 1
+    return torch.stack(torch.meshgrid(axis, axis, indexing="xy"))[:, None] * half_width
 
 
-def turned(p: Tensor, centre: tuple[float, float], degrees: float = 0.0) -> Tensor:
+def turned(p: Tensor, centre: tuple[Number, Number], degrees: Number = 0.0) -> Tensor:
     """The points seen from `centre`, with axes turned clockwise by `degrees`."""
     x, y = p[0] - centre[0], p[1] - centre[1]
-    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    angle = torch.as_tensor(degrees, device=p.device) * (math.pi / 180)
+    c, s = angle.cos(), angle.sin()
     return torch.stack((c * x + s * y, c * y - s * x))
 
 
@@ -42,21 +43,26 @@ def mirrored(p: Tensor) -> Tensor:
 
 
 def unit(v: Tensor) -> Tensor:
-    """Vectors (2, S, S) scaled to length 1."""
+    """Vectors (2, ...) scaled to length 1."""
     return v / torch.hypot(v[0], v[1]).clamp_min(1e-4)
 
 
 # ------------------------------------------------------------------------------- shapes and masks
 
 
-def ellipse(p: Tensor, x: float, y: float, rx: float, ry: float) -> Tensor:
+def disc(p: Tensor, x: Number, y: Number, radius: Number) -> Tensor:
+    """Distance to a disc."""
+    return torch.hypot(p[0] - x, p[1] - y) - radius
+
+
+def ellipse(p: Tensor, x: Number, y: Number, rx: Number, ry: Number) -> Tensor:
     """Distance to an ellipse with centre (x, y), exact to first order near the outline."""
     u, v = (p[0] - x) / rx, (p[1] - y) / ry
     k = torch.hypot(u, v)
     return k * (k - 1) / torch.hypot(u / rx, v / ry).clamp_min(1e-6)
 
 
-def almond(p: Tensor, half_length: float, half_width: float) -> Tensor:
+def almond(p: Tensor, half_length: Number, half_width: Number) -> Tensor:
     """Distance to the overlap of two discs (an eye, a leaf) that lies along the x axis."""
     lift = (half_length**2 - half_width**2) / (2 * half_width)
     return torch.hypot(p[0], p[1].abs() + lift) - (half_width + lift)
@@ -104,14 +110,20 @@ def both_sides(lines: Lines, seed: int, amount: float) -> list[list[float]]:
     return sides
 
 
-def cover(distance: Tensor, soft: float = 0.0) -> Tensor:
+def smooth(x: Tensor) -> Tensor:
+    """A smooth step: 0 below 0, 1 above 1."""
+    x = x.clamp(0, 1)
+    return x * x * (3 - 2 * x)
+
+
+def cover(distance: Tensor, soft: Number = 0.0) -> Tensor:
     """Mask of a shape: 1 inside, 0 outside, a smooth step over +-soft (at least a pixel)."""
-    soft = max(soft, 2 / distance.shape[-1])
-    h = (0.5 - distance / (2 * soft)).clamp(0, 1)
-    return h * h * (3 - 2 * h)
+    pixel = 2 / distance.shape[-1]
+    soft = soft.clamp_min(pixel) if isinstance(soft, Tensor) else max(soft, pixel)
+    return smooth(0.5 - distance / (2 * soft))
 
 
-def bump(p: Tensor, x: float, y: float, rx: float, ry: float) -> Tensor:
+def bump(p: Tensor, x: Number, y: Number, rx: Number, ry: Number) -> Tensor:
     """A soft hill of height 1: a Gaussian with radii rx, ry."""
     return torch.exp(-((p[0] - x) / rx).square() - ((p[1] - y) / ry).square())
 
@@ -119,14 +131,44 @@ def bump(p: Tensor, x: float, y: float, rx: float, ry: float) -> Tensor:
 # ------------------------------------------------------------------------ colour, noise and light
 
 
-def rgb(colour: Colour) -> Tensor:
-    """A colour as a tensor (3, 1, 1) that broadcasts over a picture."""
-    return torch.tensor(colour).view(3, 1, 1)
+def rgb(colour: Colour, device: str | torch.device = "cpu") -> Tensor:
+    """A colour as a tensor (3, 1, 1, 1) that broadcasts over pictures."""
+    return torch.tensor(colour, device=device).view(3, 1, 1, 1)
 
 
 def over(canvas: Tensor, colour: Colour | Tensor, mask: Tensor) -> Tensor:
     """Lay a colour, or another canvas, on the canvas where the mask says so."""
-    return torch.lerp(canvas, (colour if isinstance(colour, Tensor) else rgb(colour)), mask)
+    if not isinstance(colour, Tensor):
+        colour = rgb(colour, canvas.device)
+    return torch.lerp(canvas, colour, mask)
+
+
+def uniform(seeds: Tensor, stream: int, n: int) -> Tensor:
+    """Random numbers in [0, 1), float32 (N, n): row i follows from seed i alone, on every device.
+
+    SplitMix64 (Steele, Lea and Flood 2014) of a counter. int64 products wrap as its unsigned ones
+    do; the masks make the arithmetic shifts logical ones.
+
+    Args:
+        seeds: int64 (N,).
+        stream: seeds give unrelated numbers in each stream.
+        n: numbers per seed.
+    """
+    start = mixed(mixed(seeds) + stream)[:, None]
+    z = mixed(start + torch.arange(1, n + 1, device=seeds.device) * GOLDEN)
+    return ((z >> 40) & 0xFFFFFF).float() / 2**24
+
+
+def mixed(z: Tensor) -> Tensor:
+    """The finaliser of SplitMix64: each bit of the result depends on all of z."""
+    z = (z ^ ((z >> 30) & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
+    z = (z ^ ((z >> 27) & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15
+    return z ^ ((z >> 31) & 0x1FFFFFFFF)
+
+
+def field(random: Tensor, size: int) -> Tensor:
+    """Smooth noise in about [-1, 1] over the whole picture, from a lattice of numbers (N, k, k)."""
+    return F.interpolate(random[:, None] * 2 - 1, size, mode="bicubic", align_corners=False)[:, 0]
 
 
 def noise(p: Tensor, frequency: float, seed: int) -> Tensor:
@@ -135,8 +177,8 @@ def noise(p: Tensor, frequency: float, seed: int) -> Tensor:
     lattice = torch.rand(1, 1, n, n, generator=torch.Generator().manual_seed(seed)) * 2 - 1
     if frequency < 30:  # large cells would show the creases of linear interpolation
         lattice = F.interpolate(lattice, scale_factor=6, mode="bicubic")
-    at = p.permute(1, 2, 0)[None] / 1.3
-    return F.grid_sample(lattice, at, padding_mode="reflection", align_corners=False)[0, 0]
+    at = p.permute(1, 2, 3, 0) / 1.3
+    return F.grid_sample(lattice, at, padding_mode="reflection", align_corners=False)[:, 0]
 
 
 def fbm(p: Tensor, frequency: float, seed: int, octaves: int = 2) -> Tensor:
@@ -146,7 +188,7 @@ def fbm(p: Tensor, frequency: float, seed: int, octaves: int = 2) -> Tensor:
 
 
 def fbm2(p: Tensor, frequency: float, seed: int) -> Tensor:
-    """Two independent fractal noises, (2, S, S), to push points about."""
+    """Two independent fractal noises, (2, N, S, S), to push points about."""
     return torch.stack((fbm(p, frequency, seed), fbm(p, frequency, seed + 10)))
 
 
@@ -158,10 +200,3 @@ def hair(p: Tensor, growth: Tensor, length: float, frequency: float, seed: int) 
     shifts = torch.linspace(-0.5, 0.5, round(1.5 * length * frequency)) * length
     parts = [noise(p + shift * growth, frequency, seed) for shift in shifts]
     return torch.stack(parts).sum(0) / len(parts) ** 0.5
-
-
-def lit(height: Tensor) -> Tensor:
-    """Light (3, S, S) on a surface given by its height in units of x: sun plus open sky."""
-    dy, dx = torch.gradient(height, spacing=2 / height.shape[-1])
-    facing = (LIGHT[2] - dx * LIGHT[0] - dy * LIGHT[1]) / torch.sqrt(dx * dx + dy * dy + 1)
-    return rgb(SUN) * (0.15 + facing).clamp_min(0) + rgb(SKY)
