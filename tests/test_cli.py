@@ -21,6 +21,8 @@ from typer.testing import CliRunner
 import tigerdiff.config
 from tigerdiff import cli, runs
 from tigerdiff.config import TrainConfig
+from tigerdiff.painted import read_tigers
+from tigerdiff.tigers import procedural_tigers
 
 TINY = ["--image-size", "16", "--channels", "8", "--batch-size", "4", "--sample-every", "0"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1"}
@@ -234,6 +236,56 @@ def test_an_interrupt_before_the_first_step_says_so(photos, tmp_path, tigerdiff_
     assert err == "Stopped before the first step: there was nothing to save.\n"
 
 
+# Painting
+
+
+def test_what_is_rendered_trains_without_a_warning(tmp_path, tigerdiff_says):
+    out, run = tmp_path / "tigers", tmp_path / "run"
+    code, said, _ = tigerdiff_says("render", "-n", 5, "--size", 16, "--seed", 3, "--out", out)
+    assert code == 0
+    assert said == f"{out}: 5 tigers of 16 x 16 pixels, captions.csv and metadata.csv\n"
+    assert list(read_tigers(out).values()) == procedural_tigers(5, 16, 3)[1]
+    code, said, err = tigerdiff_says("train", "--data", out, "--out", run, "--steps", 1, *TINY)
+    assert (code, "step-000001 is ready" in said) == (0, True), err
+    assert (run / "log.txt").read_text() == ""
+    assert runs.read_state(runs.find_checkpoint(run))["images"] == 5
+
+
+def test_it_trains_on_painted_tigers(tmp_path, tigerdiff_says):
+    words = ["train", "--data", "painted", "--out", tmp_path / "run", *TINY]
+    code, said, err = tigerdiff_says(*words, "--steps", 2)
+    assert (code, "step-000002 is ready" in said) == (0, True), err
+    assert runs.read_state(runs.find_checkpoint(tmp_path / "run"))["config"]["data"] == "painted"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_rendering_tells_the_command_that_goes_on(tmp_path, number):
+    out = tmp_path / "my tigers"
+    words = ["render", "--out", out, "-n", "400", "--size", "256"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tigerdiff", *words], stderr=subprocess.PIPE, text=True,
+        env=ENVIRONMENT,
+    )  # fmt: skip
+    deadline = time.monotonic() + 100
+    while not (out / "metadata.csv").exists() or len(read_tigers(out)) < 16:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    err = process.communicate(timeout=100)[1]
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    there = len(read_tigers(out))
+    assert f"Stopped; {there} of 400 tigers are in {out}. Go on with:" in err
+    told = shlex.split(err.strip().splitlines()[-1])
+    assert told == [sys.executable, "-m", "tigerdiff", *map(str, words), "--resume"]
+    told[told.index("400")] = str(there + 1)
+    done = subprocess.run(told, env=ENVIRONMENT, capture_output=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert list(read_tigers(out).values()) == procedural_tigers(there + 1, 16)[1]
+
+
 # Sampling
 
 
@@ -273,6 +325,17 @@ def test_errors_are_one_sentence(finished, photos, tmp_path, tigerdiff_says):
         ([*sample, "--out", photos / "tiger0.png" / "grid.png"], r"tiger0\.png"),
         ([*train, "--data", tmp_path / "no"], "no does not exist"),
         ([*train, "--data", nothing], "holds no usable picture"),
+        ([*train, "--data", "painted", "--image-size", 8], "image_size must be 16 ... 1024 for"),
+        (["render", "--out", photos], "photos0 is not empty: choose another out, or .*--resume"),
+        (["render", "--out", photos, "--resume"], "holds no tigers that could be added to"),
+        (["render", "--out", tmp_path / "new", "--size", 8], "size must be 16 ... 1024"),
+        (["render", "--out", photos / "tiger0.png"], r"out must be a folder, and .*tiger0\.png"),
+        (["evaluate"], "needs either --images or --checkpoint, and not both"),
+        (["evaluate", "--images", photos, "--checkpoint", finished[0]], "and not both"),
+        (["evaluate", "--images", photos, "--steps", 5], "go with --checkpoint"),
+        (["evaluate", "--images", tmp_path / "no"], "no does not exist"),
+        (["evaluate", "--checkpoint", tmp_path / "no"], "no does not exist"),
+        (["evaluate", "--images", photos, "--out", damaged], "damaged exists and is not of this"),
         ([*train, "--schedule", "bar"], "schedule must be 'linear' or 'cosine'"),
         ([*train, "--prediction", "foo"], "prediction must be 'eps', 'x0' or 'v'"),
         ([*train, "--dropout", 1], "dropout must be at least 0 and below 1"),
@@ -326,6 +389,8 @@ def test_a_defect_keeps_its_traceback(finished, monkeypatch, defect):
         (["train", "--out", "x"], "--data"),
         (["train", "--data", "x", "--out", "y", "--steps", "0"], "--steps"),
         (["sample"], "--checkpoint"),
+        (["render", "-n", "0"], "-n"),
+        (["evaluate", "--images", "x", "-n", "19"], "-n"),
         (["paint"], "paint"),
     ],
 )
@@ -357,6 +422,13 @@ def test_help_tells_of_each_option_its_group_and_an_example():
     assert "NVIDIA GPU (CUDA)" in help_
     assert "--checkpoint" in help_
     assert "tigerdiff sample --checkpoint runs/tigers" in help_
+    help_ = runner.invoke(cli.app, ["render", "--help"]).output
+    assert "tigerdiff render -n 64 --size 128 --out tigers" in help_
+    help_ = runner.invoke(cli.app, ["evaluate", "--help"]).output
+    assert "tigerdiff evaluate --checkpoint runs/painted --steps 50 -n 2048" in help_
+    help_ = runner.invoke(cli.app, ["--help"]).output
+    order = [help_.index(f" {name} ") for name in ("render", "train", "sample", "evaluate")]
+    assert order == sorted(order)
 
 
 def cli_options(command):

@@ -35,7 +35,8 @@ from tigerdiff.data import (
     to_float,
     to_uint8,
 )
-from tigerdiff.tigers import paint_tiger
+from tigerdiff.painted import painted_batches
+from tigerdiff.tigers import paint_tiger, procedural_tigers
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "photos"
 RED, BLUE = (200, 30, 10), (10, 30, 200)
@@ -126,6 +127,15 @@ def test_layouts(tmp_path, layout):
         file.parent.mkdir(parents=True, exist_ok=True)
         plain().save(file)
     assert len(load_folder(str(tmp_path), 8, progress=False)) == 3
+
+
+def test_tables_of_captions_are_passed_over_at_any_depth(tmp_path, skipped):
+    (tmp_path / "more").mkdir()
+    plain().save(tmp_path / "more" / "tiger.png")
+    for name in ("metadata.csv", "captions.csv", "more/metadata.jsonl", "more/other.csv"):
+        (tmp_path / name).write_text("file_name,text\n")
+    assert len(load_folder(tmp_path, 16, progress=False)) == 1
+    assert list(skipped(tmp_path)) == ["more/other.csv"]
 
 
 def test_litter_is_passed_over_and_other_files_are_named(tmp_path, skipped):
@@ -1023,6 +1033,52 @@ def test_one_image_fills_any_batch():
 def test_bad_arguments_of_batches_fail_at_the_call(change, name):
     with pytest.raises(ValueError, match=name):
         batches(**({"images": numbered(4), "batch_size": 2} | change))
+
+
+# ---------------------------------------------------------------- painted batches
+
+
+def take_painted(n, *args, **kwargs):
+    return list(itertools.islice(painted_batches(*args, **kwargs), n))
+
+
+def test_painted_batches_are_the_tigers_in_order_and_never_again():
+    stream = torch.cat(take_painted(4, 16, 3, seed=2))
+    assert stream.dtype == torch.float32 and stream.min() >= -1 and stream.max() <= 1
+    assert to_uint8(stream).equal(procedural_tigers(12, 16, 2)[0])
+    assert len({image.numpy().tobytes() for image in stream}) == 12
+    assert not stream.equal(torch.cat(take_painted(4, 16, 3, seed=3)))
+
+
+def test_painted_batches_resume_exactly_and_leave_the_global_generator_alone():
+    state = torch.get_rng_state()
+    straight = take_painted(6, 16, 2, seed=1)[4:]
+    for a, b in zip(straight, take_painted(2, 16, 2, seed=1, start=4), strict=True):
+        assert a.equal(b)
+    assert torch.get_rng_state().equal(state)
+
+
+def test_ranks_share_the_painted_stream_without_overlap():
+    by_rank = [take_painted(2, 16, 2, rank=rank, world_size=3) for rank in range(3)]
+    alone = take_painted(2, 16, 6)
+    for k in range(2):
+        assert torch.cat([batches_[k] for batches_ in by_rank]).equal(alone[k])
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"size": 15}, "size"),
+        ({"size": 1025}, "size"),
+        ({"seed": 2**31}, "seed"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"start": -1}, "start"),
+        ({"rank": 2, "world_size": 2}, "rank"),
+    ],
+)
+def test_bad_arguments_of_painted_batches_fail_at_the_call(change, name):
+    with pytest.raises(ValueError, match=name):
+        painted_batches(**({"size": 16, "batch_size": 2} | change))
 
 
 # ---------------------------------------------------------------- generators and colours

@@ -13,11 +13,13 @@ import tigerdiff
 
 PACKAGE = Path(tigerdiff.__file__).parent
 LAYERS = [
-    {"diffusion", "unet", "tigers", "_painting", "data", "_files", "_downloads", "ema"},
-    {"sampling", "metrics"},
+    {"diffusion", "unet", "ema", "data", "_files", "_downloads"}
+    | {"tigers", "_painting", "_maps", "_backdrops", "_portrait", "_captions", "painted"},
+    {"sampling", "metrics", "_judge", "_inception"},
     {"training", "config", "runs"},
-    {"pretrained", "stable_diffusion", "viewers", "_slider", "_widgets", "_pictures", "plots"},
-    {"cli"},
+    {"pretrained", "stable_diffusion", "viewers", "_slider", "_widgets", "_pictures", "plots"}
+    | {"_evaluation"},
+    {"cli", "_commands"},
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
@@ -27,7 +29,11 @@ HEAVY = {"matplotlib", "ipywidgets", "diffusers", "accelerate", "torchvision", "
 def imports(source):
     """The package's modules that the source imports anywhere, or "tigerdiff" for the top."""
     names = set()
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for node in ast.walk(tree):  # what is there for the type checker only is not imported
+        if isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -44,6 +50,9 @@ import torch
 import tigerdiff.cli
 from tigerdiff.unet import UNet
 from tigerdiff import data, add_noise
+if TYPE_CHECKING:
+    from tigerdiff.unet import Block
+    from tigerdiff.runs import RunLog
 def later():
     from . import ema
     from .viewers import show_images

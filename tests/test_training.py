@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ from safetensors.torch import load_file, save_file
 
 from tigerdiff import runs, training
 from tigerdiff.config import TrainConfig
-from tigerdiff.data import seeded_generator
+from tigerdiff.data import seeded_generator, to_uint8
 from tigerdiff.diffusion import NoiseSchedule
 from tigerdiff.ema import EMA
+from tigerdiff.tigers import procedural_tigers
 from tigerdiff.training import diffusion_loss, stratified_times, train
 
 SIZE = 16
@@ -273,9 +275,11 @@ def test_a_name_that_is_not_utf8_reaches_the_log(config, images, tmp_path, capsy
 # Checkpoints and resume
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_resume_is_exact(config, tmp_path, dropout):
-    whole = replace(config, steps=20, checkpoint_every=10, dropout=dropout)
+@pytest.mark.parametrize(
+    "change", [{"dropout": 0.0}, {"dropout": 0.3}, {"data": "painted"}], ids=str
+)
+def test_resume_is_exact(config, tmp_path, change):
+    whole = replace(config, steps=20, checkpoint_every=10, **change)
     losses = [record.loss for record in train(whole)]
     half = replace(whole, out=tmp_path / "two", steps=10)
     first = [record.loss for record in train(half)]
@@ -292,7 +296,8 @@ from safetensors.torch import load_file
 from tigerdiff.training import TrainConfig, train
 torch.set_num_threads(1)
 data, out, resume, kill_at = sys.argv[1:]
-config = TrainConfig(load_file(data)["images"], out, image_size=16, steps=20, batch_size=4,
+images = data if data == "painted" else load_file(data)["images"]
+config = TrainConfig(images, out, image_size=16, steps=20, batch_size=4,
     channels=8, blocks=1, warmup_steps=3, learning_rate=1e-3, sample_every=0, checkpoint_every=10,
     resume=resume == "yes")
 for record in train(config):
@@ -301,9 +306,10 @@ for record in train(config):
 """
 
 
-def test_a_killed_run_goes_on_exactly(config, images, tmp_path):
-    data = tmp_path / "images.safetensors"
-    save_file({"images": images}, data)
+@pytest.mark.parametrize("source", ["images", "painted"])
+def test_a_killed_run_goes_on_exactly(config, images, tmp_path, source):
+    data = tmp_path / "images.safetensors" if source == "images" else "painted"
+    save_file({"images": images}, tmp_path / "images.safetensors")
     killed = tmp_path / "killed"
 
     def run(resume, kill_at):
@@ -315,7 +321,8 @@ def test_a_killed_run_goes_on_exactly(config, images, tmp_path):
     with (killed / "log.csv").open("a") as file:
         file.write("14,0.9")  # a line that the kill cut in half
     assert run("yes", -1) == 0
-    whole = replace(config, steps=20, checkpoint_every=10)
+    shown = images if source == "images" else "painted"
+    whole = replace(config, data=shown, steps=20, checkpoint_every=10)
     losses = [f"{record.loss:.6g}" for record in train(whole)]
     assert_equal_bits(killed / "checkpoints/step-000020", whole.out / "checkpoints/step-000020")
     with (killed / "log.csv").open() as file:
@@ -675,6 +682,74 @@ def test_resume_needs_a_checkpoint_and_tells_of_other_images(config, images):
     assert "data holds 5 images now and held 12 before" in (config.out / "log.txt").read_text()
 
 
+# Painted tigers
+
+
+def recorded_batches(config, monkeypatch):
+    """Trains, and returns the batches that the loss has seen, as uint8."""
+    seen = []
+
+    def recording(model, schedule, x0, t, eps):
+        seen.append(to_uint8(x0))
+        return diffusion_loss(model, schedule, x0, t, eps)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "diffusion_loss", recording)
+        list(train(config))
+    return torch.cat(seen)
+
+
+def test_painted_tigers_are_trained_on_in_their_order_each_once(config, monkeypatch):
+    part = replace(config, data="painted", seed=3, steps=3)
+    seen = recorded_batches(part, monkeypatch)
+    assert torch.equal(seen, procedural_tigers(12, SIZE, 3)[0])
+    more = recorded_batches(replace(part, steps=5, resume=True), monkeypatch)
+    assert torch.equal(more, procedural_tigers(8, SIZE, 3, start=12)[0])
+
+
+def test_a_checkpoint_says_how_many_painted_tigers_were_seen(config, images):
+    painted = replace(config, data="painted")
+    list(train(painted))
+    assert runs.read_state(runs.find_checkpoint(config.out))["images"] == 4 * 4
+    list(train(replace(painted, steps=6, resume=True)))
+    assert runs.read_state(runs.find_checkpoint(config.out))["images"] == 6 * 4
+    assert (config.out / "log.txt").read_text() == ""
+    list(train(replace(config, steps=7, resume=True)))
+    assert "data holds 12 images now and held 24 before" in (config.out / "log.txt").read_text()
+
+
+def test_the_word_painted_is_not_the_folder_of_that_name(config, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "painted").mkdir()
+    Image.fromarray(images[0].permute(1, 2, 0).numpy()).save("painted/photo.png")
+    for data in ("./painted", Path("painted"), tmp_path / "painted"):
+        of_folder = replace(config, data=data)
+        assert not of_folder.painted
+        assert of_folder.images(progress=False).equal(images[:1])
+        assert of_folder.to_json()["data"] != "painted"
+        with pytest.raises(ValueError, match="must not be in data"):
+            replace(config, data=data, out="painted/run")
+    word = replace(config, data="painted", out=tmp_path / "run")
+    assert word.painted
+    assert word.to_json()["data"] == "painted"
+    list(train(replace(word, steps=1)))
+    assert "the folder painted would be ./painted" in (tmp_path / "run/log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_size": 8}, r"image_size must be 16 ... 1024 for painted tigers \(got 8\)"),
+        ({"image_size": 2048}, "image_size must be 16 ... 1024"),
+        ({"seed": 2**31}, r"seed must be 0 ... 2\*\*31 - 1 for painted tigers"),
+    ],
+)
+def test_what_cannot_be_painted_is_named(config, change, message):
+    replace(config, **change)  # photos can have any size and seed
+    with pytest.raises(ValueError, match=f"^{message}"):
+        replace(config, data="painted", **change)
+
+
 # Trouble
 
 
@@ -814,16 +889,20 @@ def recording(model, schedule, x0, t, eps):
     return original(model, schedule, x0, t, eps)
 training.diffusion_loss = recording
 data, out = sys.argv[1:]
-config = training.TrainConfig(load_file(data)["images"], out, image_size=16, steps=3, batch_size=4,
+images = data if data == "painted" else load_file(data)["images"]
+config = training.TrainConfig(images, out, image_size=16, steps=3, batch_size=4,
     channels=8, blocks=1, warmup_steps=3, learning_rate=1e-3, sample_every=0, checkpoint_every=2)
 losses = [record.loss for record in training.train(config)]
 save_file(seen | {"losses": torch.tensor(losses)}, f"{out}.{rank}")
 """
 
 
-def test_two_processes_share_one_batch_and_no_noise(config, images, tmp_path):
+@pytest.mark.parametrize("source", ["images", "painted"])
+def test_two_processes_share_one_batch_and_no_noise(config, images, tmp_path, source):
     data, out, script = tmp_path / "images.safetensors", tmp_path / "two", tmp_path / "ranks.py"
     save_file({"images": images}, data)
+    if source == "painted":
+        data, config = "painted", replace(config, data="painted")
     script.write_text(RANKS)
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--local-addr", "127.0.0.1"]
     rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]  # any free port
@@ -849,10 +928,11 @@ def test_two_processes_share_one_batch_and_no_noise(config, images, tmp_path):
         assert ((t.sort().values - 1) // 250).tolist() == [0, 1, 2, 3]
     # Together they see the images of one process with the whole batch.
     alone = []
-    original = training.batches
+    name = "painted_batches" if source == "painted" else "batches"
+    original = getattr(training, name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            training, "batches",
+            training, name,
             lambda *a, **k: (alone.append(x.clone()) or x for x in original(*a, **k)),
         )  # fmt: skip
         list(train(replace(config, steps=3)))

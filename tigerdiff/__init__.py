@@ -12,6 +12,16 @@ from tigerdiff.data import (
 )
 from tigerdiff.diffusion import NoiseSchedule, add_noise, noise_step, posterior, to_x0_eps
 from tigerdiff.ema import EMA
+from tigerdiff.metrics import (
+    KernelDistance,
+    Neighbours,
+    frechet_distance,
+    judge,
+    kernel_distance,
+    nearest_neighbours,
+    prompt_accuracy,
+)
+from tigerdiff.painted import painted_batches, read_tigers, render_folder
 from tigerdiff.plots import plot_curves, plot_histograms, plot_points
 from tigerdiff.runs import load_checkpoint, save_checkpoint
 from tigerdiff.sampling import Step, ddim, ddpm, sample, timesteps
@@ -22,6 +32,8 @@ from tigerdiff.viewers import compare_slider, show_images, timestep_slider
 
 __all__ = [
     "EMA",
+    "KernelDistance",
+    "Neighbours",
     "NoiseSchedule",
     "Step",
     "Tiger",
@@ -36,17 +48,25 @@ __all__ = [
     "ddim",
     "ddpm",
     "diffusion_loss",
+    "frechet_distance",
+    "judge",
+    "kernel_distance",
     "load_checkpoint",
     "load_folder",
     "load_photo",
+    "nearest_neighbours",
     "noise_step",
     "paint",
     "paint_tiger",
+    "painted_batches",
     "plot_curves",
     "plot_histograms",
     "plot_points",
     "posterior",
     "procedural_tigers",
+    "prompt_accuracy",
+    "read_tigers",
+    "render_folder",
     "sample",
     "save_checkpoint",
     "seeded_generator",

@@ -77,6 +77,12 @@ def maps(part: str, size: int, device: str) -> Tensor:
     return shrunk[0].contiguous().to(device)
 
 
+def draw_maps(size: int, device: str) -> None:
+    """Draw all maps that pictures of `size` pixels need, if they are not there yet."""
+    for part in CHANNELS:
+        maps(part, size, device)
+
+
 def look_up(part: str, p: Tensor) -> dict[str, Tensor]:
     """The maps of a part at the points p (2, N, S, S): name -> (N, S, S), 0 outside the maps."""
     table = maps(part, p.shape[-1], str(p.device))

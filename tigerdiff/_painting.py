@@ -50,11 +50,6 @@ def unit(v: Tensor) -> Tensor:
 # ------------------------------------------------------------------------------- shapes and masks
 
 
-def disc(p: Tensor, x: Number, y: Number, radius: Number) -> Tensor:
-    """Distance to a disc."""
-    return torch.hypot(p[0] - x, p[1] - y) - radius
-
-
 def ellipse(p: Tensor, x: Number, y: Number, rx: Number, ry: Number) -> Tensor:
     """Distance to an ellipse with centre (x, y), exact to first order near the outline."""
     u, v = (p[0] - x) / rx, (p[1] - y) / ry

@@ -1,15 +1,11 @@
-"""The command line: ``tigerdiff train`` and ``tigerdiff sample``."""
+"""The command line: ``tigerdiff render``, ``train``, ``sample`` and ``evaluate``."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import shlex
-import shutil
 import signal
-import subprocess
-import sys
 import threading
 import traceback
 from importlib.metadata import version
@@ -21,6 +17,7 @@ import typer
 from tqdm import tqdm
 
 from tigerdiff import runs, training
+from tigerdiff._commands import evaluate_command, go_on_command, program, render_command, typed
 from tigerdiff.config import TrainConfig
 from tigerdiff.sampling import sample as draw
 
@@ -66,12 +63,21 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """Diffusion models on one tiger: train on a folder of photos, then draw new ones."""
+    """Diffusion models on tigers: paint or photograph them, train, draw new ones, judge them."""
+
+
+app.command("render")(render_command)
 
 
 @app.command("train")
 def train_command(
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of photos, at any depth.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR|painted",
+            help="Folder of photos, at any depth, or the word painted: tigers without end.",
+        ),
+    ],
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="The run's own folder, such as runs/tigers.")
     ],
@@ -151,10 +157,11 @@ def train_command(
         ),
     ] = TrainConfig.sample_every,
 ) -> None:
-    """Train on a folder of photos.
+    """Train on a folder of photos, or on painted tigers.
 
     \b
     tigerdiff train --data photos --steps 5000 --out runs/tigers
+    tigerdiff train --data painted --image-size 64 --out runs/painted
     tigerdiff train --data photos --steps 9000 --out runs/tigers --resume
     torchrun --nproc-per-node 2 -m tigerdiff train ...         on two GPUs
 
@@ -198,7 +205,7 @@ def train_command(
         raise typer.Exit(130)
     if first:
         newest = runs.find_checkpoint(out)
-        command = _typed([*_program(), "sample", "--checkpoint", str(out)])
+        command = typed([*program(), "sample", "--checkpoint", str(out)])
         typer.echo(f"{newest} is ready. Draw with:\n  {command}")
 
 
@@ -206,25 +213,8 @@ def _how_to_go_on(out: Path) -> str:
     checkpoints = runs.complete_checkpoints(out)
     if not checkpoints:
         return "Stopped before the first step: there was nothing to save."
-    options = [word for word in sys.argv[1:] if word != "--resume"]
-    command = _typed([*_program(), *options, "--resume"])
     launcher = " under the same launcher" if "RANK" in os.environ else ""
-    return f"Stopped; {checkpoints[-1]} is saved. Go on{launcher} with:\n  {command}"
-
-
-def _program() -> list[str]:
-    """The words that start this program again, however it was started."""
-    path = Path(sys.argv[0])
-    if path.name == "__main__.py":
-        return [sys.executable, "-m", "tigerdiff"]
-    found = shutil.which(path.name)
-    on_path = found and Path(found).parent.resolve() == path.parent.resolve()
-    return [path.name if on_path else sys.argv[0]]
-
-
-def _typed(words: list[str]) -> str:
-    """The words as a line for the shell."""
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    return f"Stopped; {checkpoints[-1]} is saved. Go on{launcher} with:\n  {go_on_command()}"
 
 
 @app.command("sample")
@@ -261,3 +251,6 @@ def sample_command(
     images = draw(model, schedule, n, size=size, sampler=sampler, steps=steps, seed=seed)
     runs.save_grid(images, out)
     typer.echo(f"{out}: {n} images of {size} x {size} pixels")
+
+
+app.command("evaluate")(evaluate_command)

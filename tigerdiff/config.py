@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import numbers
 import operator
@@ -16,11 +17,13 @@ from torch import Tensor
 
 from tigerdiff.data import load_folder
 from tigerdiff.diffusion import Prediction
+from tigerdiff.painted import check_painted
 from tigerdiff.unet import UNet
 
 # Of the levels from the image's own size down to 8 pixels or so: one level, two, three ...
 MULTIPLIERS = ((1,), (1, 2), (1, 2, 4), (1, 2, 3, 4), (1, 1, 2, 3, 4), (1, 1, 1, 2, 3, 4))
 
+logger = logging.getLogger(__name__)
 
 # The least that each whole number may be.
 LEAST = {
@@ -35,6 +38,7 @@ LEAST = {
     "sample_every": 0,
     "keep_last": 1,
 }
+MAY_CHANGE = {"data", "out", "steps", "checkpoint_every", "sample_every", "keep_last", "resume"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class TrainConfig:
     """Everything that decides a training run.
 
     Args:
-        data: a folder of photos at any depth, or images as a uint8 tensor (N, 3, S, S).
+        data: a folder of photos at any depth, images as a uint8 tensor (N, 3, S, S), or the word
+            "painted" for painted tigers, each of them new ("./painted" is a folder of that name).
         out: the run's own folder, for checkpoints, samples and logs.
         image_size: height and width in pixels that the network is trained at.
         steps: number of optimiser steps, counted from the very start of the run.
@@ -59,7 +64,7 @@ class TrainConfig:
         dropout: share of activations dropped while training, 0 ... 1.
         ema_decay: of the averaged weights that samples are drawn with.
         gradient_clip: largest norm of the gradient.
-        seed: the same seed gives the same run; 0 ... 2**64 - 1.
+        seed: the same seed gives the same run; 0 ... 2**64 - 1, or 2**31 - 1 for painted tigers.
         checkpoint_every: steps from one checkpoint to the next.
         sample_every: steps from one grid of 16 samples to the next; 0 draws none.
         keep_last: number of checkpoints that are kept.
@@ -120,7 +125,14 @@ class TrainConfig:
             raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {self.prediction!r})")
         if self.schedule not in ("linear", "cosine"):
             raise ValueError(f"schedule must be 'linear' or 'cosine' (got {self.schedule!r})")
-        _check_out(self.data, Path(self.out))
+        if self.painted:
+            check_painted("image_size", self.image_size, self.seed)
+        _check_out(None if self.painted else self.data, Path(self.out))
+
+    @property
+    def painted(self) -> bool:
+        """Whether it trains on painted tigers, each of them new."""
+        return isinstance(self.data, str) and self.data == "painted"
 
     def network(self) -> UNet:
         """A fresh network of this configuration; the same seed gives the same weights."""
@@ -144,13 +156,17 @@ class TrainConfig:
                 prediction=self.prediction,
             )
 
-    def images(self, progress: bool = True) -> Tensor:
-        """The images to train on, uint8 (N, 3, image_size, image_size).
+    def images(self, progress: bool = True) -> Tensor | None:
+        """The images to train on, uint8 (N, 3, image_size, image_size), or None if ``painted``.
 
         Raises:
             ValueError: if ``data`` is a tensor of another shape or dtype.
             FileNotFoundError: if ``data`` is no folder, or holds no photo that can be used.
         """
+        if self.painted:
+            if Path("painted").is_dir():
+                logger.warning("painted tigers are used; the folder painted would be ./painted")
+            return None
         if not isinstance(self.data, Tensor):
             return load_folder(self.data, self.image_size, progress=progress)
         wanted = (3, self.image_size, self.image_size)
@@ -165,10 +181,29 @@ class TrainConfig:
         """The learning rate of a step: rises evenly over the warm-up, then stays."""
         return self.learning_rate * min(1.0, step / max(1, self.warmup_steps))
 
+    def check_same_run(self, network: UNet, state: dict[str, Any]) -> None:
+        """Nothing, if a checkpoint with this ``state`` can be gone on with.
+
+        Raises:
+            ValueError: naming what it was trained with that is another now.
+        """
+        now = self.to_json()
+        pairs = [(name, now.get(name), then) for name, then in state["config"].items()]
+        for name in sorted(state["network"].keys() | network.config):
+            pairs.append((f"network {name}", network.config.get(name), state["network"].get(name)))
+        for name, ours, then in pairs:
+            if name not in MAY_CHANGE and ours != then:
+                raise ValueError(
+                    f"{name} is {ours!r} but the run in {self.out} has {then!r}: "
+                    f"resume with the same {name}, or start a new run in another folder"
+                )
+
     def to_json(self) -> dict[str, Any]:
         """The arguments as a JSON-able dict; a tensor of images is named by its shape."""
         data = self.data
         described = f"tensor {tuple(data.shape)}" if isinstance(data, Tensor) else str(data)
+        if described == "painted" and not self.painted:  # a Path, which drops its "./"
+            described = "./painted"
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values |= {"data": described, "out": str(self.out)}
         return json.loads(json.dumps(values))  # tuples become lists here, not only after reading
@@ -188,7 +223,7 @@ def _real(name: str, value: Any) -> float:
     return float(value)
 
 
-def _check_out(data: str | Path | Tensor, out: Path) -> None:
+def _check_out(data: str | Path | Tensor | None, out: Path) -> None:
     """Nothing, if ``out`` can be a folder and its pictures would not turn into photos of data."""
     samples = (out / "samples").resolve()
     there = [path for path in (samples, *samples.parents) if path.exists()]
@@ -196,7 +231,7 @@ def _check_out(data: str | Path | Tensor, out: Path) -> None:
         raise NotADirectoryError(
             f"out must be a folder, and {there[0]} is a file: choose another out, like runs/tigers"
         )
-    if isinstance(data, Tensor):
+    if data is None or isinstance(data, Tensor):
         return
     photos = Path(data).expanduser()
     if photos.exists() and any(path.samefile(photos) for path in there):

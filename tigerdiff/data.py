@@ -20,6 +20,7 @@ from torch import Tensor
 from tigerdiff import _downloads, _files
 from tigerdiff.tigers import paint_tiger
 
+TABLES = {"metadata.csv", "metadata.jsonl", "captions.csv"}  # lie beside pictures, and tell of them
 DEFAULT_PHOTO = "https://images.pexels.com/photos/145939/pexels-photo-145939.jpeg"
 
 
@@ -36,7 +37,7 @@ def load_folder(
     The short side is resized with antialiasing, then the centre is cropped: a circle stays round.
     EXIF orientation and colour profiles are applied, transparency is put over white. Files that
     cannot be used are skipped and named, with the reason, by the logger ``tigerdiff``; hidden
-    files and what file managers leave behind are passed over.
+    files, what file managers leave behind and tables of captions are passed over.
 
     The result is cached under a key made of the files' names, sizes and times and ``size``, so
     that a second call decodes nothing. The cache may be deleted at any time.
@@ -57,16 +58,13 @@ def load_folder(
     """
     size = _checked_size(size)
     root = Path(path).expanduser()
+    need = f"path must be a folder of {_files.KINDS} files"
     if not root.exists():
-        raise FileNotFoundError(
-            f"{root} does not exist: path must be a folder of {_files.KINDS} files"
-        )
+        raise FileNotFoundError(f"{root} does not exist: {need}")
     if not root.is_dir():
-        raise NotADirectoryError(
-            f"{root} is not a folder: path must be a folder of {_files.KINDS} files "
-            "(load_photo reads a single one)"
-        )
-    files, skipped = _files.find_pictures(root)
+        raise NotADirectoryError(f"{root} is not a folder: {need} (load_photo reads a single one)")
+    files, others = _files.find_pictures(root)
+    skipped = {name: reason for name, reason in others.items() if Path(name).name not in TABLES}
     cached = _files.cache_file(Path(cache_dir) if cache_dir else None, size, files)
     if loaded := _files.read_cache(cached):
         images, damaged = loaded
@@ -191,13 +189,7 @@ def batches(
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
         raise ValueError(f"images must be uint8 (N, 3, H, W) with N >= 1, not {_described(images)}")
-    if batch_size < 1 or start < 0 or seed < 0:
-        raise ValueError(
-            "batch_size must be at least 1, start and seed at least 0, "
-            f"not {batch_size}, {start} and {seed}"
-        )
-    if not 0 <= rank < world_size:
-        raise ValueError(f"rank must be in 0 ... world_size - 1, not {rank} of {world_size}")
+    check_place(batch_size, seed, start, rank, world_size)
     n = len(images)
     order = functools.lru_cache(maxsize=2)(lambda epoch: _epoch_order(n, seed, epoch))
 
@@ -214,6 +206,15 @@ def batches(
         return torch.where(mirrored, x.flip(-1), x) if flip else x
 
     return map(batch, itertools.count(start))
+
+
+def check_place(batch_size: int, seed: int, start: int, rank: int, world_size: int) -> None:
+    """Nothing, if these say which part of which stream of batches is wanted."""
+    if batch_size < 1 or start < 0 or seed < 0:
+        got = f"not {batch_size}, {start} and {seed}"
+        raise ValueError(f"batch_size must be at least 1, start and seed at least 0, {got}")
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank must be in 0 ... world_size - 1, not {rank} of {world_size}")
 
 
 def seeded_generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:

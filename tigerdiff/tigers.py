@@ -6,6 +6,7 @@ batch and on any device. The painting itself is in `_portrait`, `_backdrops` and
 
 import operator
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any, overload
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tigerdiff._captions import caption as caption
+from tigerdiff._maps import draw_maps
 from tigerdiff._painting import uniform
 from tigerdiff._portrait import portraits
 
@@ -184,17 +186,29 @@ def paint(
     if isinstance(attributes, Tiger):
         return paint([attributes], size, device)[0]
     tigers = list(attributes)
+    n = len(tigers)
     if not tigers or not all(isinstance(tiger, Tiger) for tiger in tigers):
         raise ValueError("attributes must be a Tiger or a sequence of at least one")
     factor = -(-64 // size)  # below 64 pixels a stripe is finer than a pixel: paint large, average
-    # As many at once as the caches of a CPU hold, or as keep a GPU busy.
-    together = max(1, (2**17 if device.type == "cpu" else 2**22) // (factor * size) ** 2)
-    pictures = torch.empty(len(tigers), 3, size, size, dtype=torch.uint8, device=device)
-    with torch.no_grad():
-        for i in range(0, len(tigers), together):
-            canvas = portraits(tigers[i : i + together], factor * size, device).transpose(0, 1)
-            pictures[i : i + together] = (F.avg_pool2d(canvas, factor) * 255).round()
-    return pictures
+    draw_maps(factor * size, str(device))
+
+    def painted(some: list[Tiger]) -> Tensor:
+        canvas = portraits(some, factor * size, device).transpose(0, 1)
+        return (F.avg_pool2d(canvas, factor) * 255).round().to(torch.uint8)
+
+    if device.type != "cpu":
+        together = max(1, 2**22 // (factor * size) ** 2)  # enough to keep a GPU busy
+        return torch.cat([painted(tigers[i : i + together]) for i in range(0, n, together)])
+    # A thread paints some tigers, rather than all threads each line of one: they need not wait for
+    # one another, which on a busy machine takes most of the time.
+    threads = torch.get_num_threads()
+    together = max(1, min(-(-n // threads), 2**17 // (factor * size) ** 2))  # caches hold that
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            parts = pool.map(painted, [tigers[i : i + together] for i in range(0, n, together)])
+            return torch.cat(list(parts))
+    finally:
+        torch.set_num_threads(threads)  # in threads yet to come, whoever starts them
 
 
 def paint_tiger(size: int = 512) -> Tensor:

@@ -26,6 +26,7 @@ from tigerdiff.config import TrainConfig
 from tigerdiff.data import batches, seeded_generator, to_uint8
 from tigerdiff.diffusion import NoiseSchedule, add_noise
 from tigerdiff.ema import EMA
+from tigerdiff.painted import painted_batches
 from tigerdiff.runs import load_checkpoint as load_checkpoint
 from tigerdiff.runs import save_checkpoint
 from tigerdiff.sampling import ddim, prediction_of
@@ -33,8 +34,6 @@ from tigerdiff.unet import UNet
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-MAY_CHANGE = {"data", "out", "steps", "checkpoint_every", "sample_every", "keep_last", "resume"}
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +98,7 @@ def stratified_times(T: int, n: int, generator: torch.Generator) -> Tensor:
 
 
 def train(config: TrainConfig, stop: Event | None = None) -> Generator[TrainStep, None, None]:
-    """Train a network on a folder of photos; a generator, so that the caller decides what to show.
+    """Train a network on photos or painted tigers; a generator: the caller decides what to show.
 
     Writes to ``config.out``: ``config.json``, ``log.csv``, ``log.txt`` (warnings, such as each
     skipped file), ``checkpoints/step-000500``, and ``samples/step-001000.png`` drawn with the
@@ -146,18 +145,25 @@ def train(config: TrainConfig, stop: Event | None = None) -> Generator[TrainStep
         with accelerator.main_process_first():  # the others find the photos in the cache
             images = config.images(progress=accelerator.is_main_process)
 
+        def seen(step: int) -> int:
+            """How many images are trained on in so many steps; painted ones are always new."""
+            return step * config.batch_size if images is None else len(images)
+
         ema = EMA(network, config.ema_decay)
         optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, fused=True)
         if checkpoint:
             then = runs.restore(checkpoint, network, ema, optimizer)["images"]
-            if then != len(images):
-                logger.warning("data holds %d images now and held %d before", len(images), then)
+            if then != (now := seen(start)):
+                logger.warning("data holds %d images now and held %d before", now, then)
         if log:  # all is in order: only now change what an earlier run has left
             log.begin(start)
             (out / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n")
         model = accelerator.prepare(network)
-        mine = {"rank": rank, "world_size": world_size, "device": device}
-        x0s = batches(images, B, seed=config.seed, start=start, **mine)
+        mine = {"start": start, "rank": rank, "world_size": world_size, "device": device}
+        if images is None:
+            x0s = painted_batches(config.image_size, B, seed=config.seed, **mine)
+        else:
+            x0s = batches(images, B, seed=config.seed, **mine)
 
         step = saved = logged = start
         stopped, whole = False, True  # not whole: while an update is half done
@@ -182,7 +188,7 @@ def train(config: TrainConfig, stop: Event | None = None) -> Generator[TrainStep
             if log:
                 save_checkpoint(
                     out, network, ema, optimizer, step=step, config=config.to_json(),
-                    images=len(images), keep_last=config.keep_last,
+                    images=seen(step), keep_last=config.keep_last,
                 )  # fmt: skip
             saved = step
 
@@ -254,16 +260,8 @@ def _starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, in
             )
         return None, 0
     folder = runs.find_checkpoint(config.out)
-    state, now = runs.read_state(folder), config.to_json()
-    pairs = [(name, now.get(name), then) for name, then in state["config"].items()]
-    for name in sorted(state["network"].keys() | network.config):
-        pairs.append((f"network {name}", network.config.get(name), state["network"].get(name)))
-    for name, ours, then in pairs:
-        if name not in MAY_CHANGE and ours != then:
-            raise ValueError(
-                f"{name} is {ours!r} but the run in {config.out} has {then!r}: "
-                f"resume with the same {name}, or start a new run in another folder"
-            )
+    state = runs.read_state(folder)
+    config.check_same_run(network, state)
     return folder, state["step"]
 
 

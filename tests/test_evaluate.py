@@ -1,0 +1,255 @@
+"""``tigerdiff evaluate``: which pictures are measured, against which, and what is kept of it."""
+
+import json
+import re
+import sys
+from datetime import datetime, timedelta, timezone
+from importlib.metadata import version
+
+import pytest
+import torch
+from PIL import Image
+
+from tigerdiff import _evaluation, _files, _judge, cli, metrics, runs
+from tigerdiff._evaluation import Pictures, folder_pictures, reference_pictures, training_pictures
+from tigerdiff.config import TrainConfig
+from tigerdiff.data import seeded_generator
+from tigerdiff.painted import read_tigers, render_folder
+from tigerdiff.sampling import sample
+from tigerdiff.tigers import CHOICES, procedural_tigers
+from tigerdiff.training import train
+
+SIZE = 16
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path_factory, monkeypatch):
+    """A judge that has learned nothing: the sums are the same. And nobody's real cache."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        untrained = _judge.Judge().eval().requires_grad_(False)
+    monkeypatch.setattr(metrics, "shipped_judge", lambda device: untrained)
+    home = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(_files, "cache_home", lambda: home)
+
+
+@pytest.fixture(scope="module")
+def tigers(tmp_path_factory):
+    """A rendered folder of 40 tigers; to be read only."""
+    folder = tmp_path_factory.mktemp("rendered") / "tigers"
+    render_folder(folder, 40, SIZE, 7, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of three steps on painted tigers of seed 4."""
+    out = tmp_path_factory.mktemp("runs") / "painted"
+    config = TrainConfig(
+        "painted", out, image_size=SIZE, steps=3, batch_size=8, channels=8, blocks=1, T=50,
+        sample_every=0, seed=4,
+    )  # fmt: skip
+    list(train(config))
+    return out
+
+
+@pytest.fixture
+def evaluate(tmp_path, monkeypatch, capfd):
+    """Runs ``tigerdiff evaluate`` in a folder of its own; returns what is printed, and the JSON."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words, out="evaluation.json"):
+        monkeypatch.setattr(sys, "argv", ["tigerdiff", "evaluate", *map(str, words)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        said, err = capfd.readouterr()
+        if exit_.value.code:
+            return err.strip().rpartition("\n")[2]
+        return said, json.loads((tmp_path / out).read_text())
+
+    return run
+
+
+def expected(images, reference, known):
+    distance, error = metrics.kernel_distance(images, reference)
+    score = metrics.nearest_neighbours(images, known).score
+    return {
+        "frechet_distance": metrics.frechet_distance(images, reference),
+        "kernel_distance": {"distance": distance, "standard_error": error},
+        "nearest_neighbours": {
+            "median_score": score.median().item(),
+            "copies": (score < 0.5).double().mean().item(),
+        },
+    }
+
+
+def painted(seed, n=40):
+    return procedural_tigers(n, SIZE, seed)
+
+
+def test_a_folder_is_measured_against_new_tigers_and_beside_others(evaluate, tigers):
+    said, results = evaluate("--images", tigers)
+    images, truth = painted(7)
+    reference, floor = painted(2_000_000_000), painted(2_000_000_001)
+    for name, (pictures, asked) in {"pictures": (images, truth), "floor": floor}.items():
+        found = results[name]
+        assert found["prompt_accuracy"] == metrics.prompt_accuracy(pictures, asked)
+        for word, share in found["shares"]["fur"].items():
+            read = metrics.judge(pictures)["fur"].argmax(1)
+            assert share == (read == CHOICES["fur"].index(word)).double().mean().item()
+        for name, value in expected(pictures, reference[0], reference[0]).items():
+            assert found[name] == value
+    row = (
+        f"{results['pictures']['frechet_distance']:.3f} +{results['floor']['frechet_distance']:.3f}"
+    )
+    assert re.search(rf"^Frechet distance +{row}$", said, re.MULTILINE)
+    share = results["pictures"]["prompt_accuracy"]["mouth"]
+    assert re.search(rf"^mouth as asked +{share:.1%} ", said, re.MULTILINE)
+    assert f"pictures: {tigers}: 40 of 16 x 16 pixels\n" in said
+    assert "evaluation.json" in said
+
+
+def test_the_json_says_how_it_was_had(evaluate, tigers):
+    results = evaluate("--images", tigers, "--seed", 3)[1]
+    assert results["command"] == f"tigerdiff evaluate --images {tigers} --seed 3"
+    assert results["seed"] == 3
+    age = datetime.now(timezone.utc) - datetime.fromisoformat(results["date"])
+    assert timedelta(0) <= age < timedelta(minutes=5)
+    assert results["versions"]["tigerdiff"] == version("tigerdiff")
+    assert results["versions"]["torch"] == version("torch")
+    assert results["hardware"]
+
+
+def test_n_chooses_by_the_seed_and_keeps_pictures_and_attributes_together(tigers):
+    few = [folder_pictures(tigers, 25, seed) for seed in (0, 0, 1)]
+    assert torch.equal(few[0].images, few[1].images)
+    assert not torch.equal(few[0].images, few[2].images)
+    images, truth = painted(7)
+    for pictures in few:
+        places = [truth.index(tiger) for tiger in pictures.tigers]
+        assert len(set(places)) == 25
+        assert torch.equal(pictures.images, images[places])
+
+
+def test_rows_in_another_order_belong_to_the_same_pictures(tigers, tmp_path):
+    for path in tigers.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    header, *rows = (tigers / "metadata.csv").read_text().splitlines()
+    (tmp_path / "metadata.csv").write_text("\n".join([header, *reversed(rows)]) + "\n")
+    assert folder_pictures(tmp_path, None, 0).tigers == painted(7)[1]
+
+
+def test_a_table_that_leaves_pictures_out_is_refused(evaluate, tigers, tmp_path):
+    folder = tmp_path / "some"
+    render_folder(folder, 20, SIZE, progress=False)
+    Image.new("RGB", (SIZE, SIZE)).save(folder / "another.png")
+    assert "some/metadata.csv does not tell of every picture in" in evaluate("--images", folder)
+
+
+def test_pictures_without_a_table_have_no_prompts_and_may_be_large(evaluate, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"no picture")
+    for i, image in enumerate(procedural_tigers(20, 32, 1)[0]):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"tiger{i}.png")
+    said, results = evaluate("--images", folder)
+    assert results["sources"]["pictures"] == f"{folder}: 20 of 32 x 32 pixels"
+    assert results["pictures"]["prompt_accuracy"] is None
+    assert "as asked" not in said
+
+
+def test_a_run_draws_in_heaps_and_is_asked_for_its_training_tigers(evaluate, run, monkeypatch):
+    monkeypatch.setattr(_evaluation, "PIXELS", 10 * SIZE**2)
+    words = ["--checkpoint", run, "--steps", 2, "-n", 24, "--sampler", "ddpm", "--seed", 5]
+    results = evaluate(*words)[1]
+    model, schedule = runs.load_checkpoint(run)
+    how = {"size": SIZE, "sampler": "ddpm", "steps": 2, "progress": False}
+    heaps = []
+    for first, n in ((0, 10), (10, 10), (20, 4)):
+        seed = seeded_generator(5, first).initial_seed()
+        heaps.append(sample(model, schedule, n, seed=seed, **how))
+    trained_on = painted(4, 24)[0]
+    wanted = expected(torch.cat(heaps), painted(2_000_000_000, 24)[0], trained_on)
+    assert {name: results["pictures"][name] for name in wanted} == wanted
+    assert results["sources"]["nearest_among"].startswith("painted tigers of seed 4: 24 of")
+    assert results["sources"]["pictures"] == (
+        f"{run / 'checkpoints/step-000003'}, ddpm with 2 steps: 24 of 16 x 16 pixels"
+    )
+
+
+def test_training_pictures_are_no_more_than_were_seen(run):
+    assert len(training_pictures(run, 2048).images) == 3 * 8
+    assert len(training_pictures(run, 5).images) == 5
+
+
+def test_photos_that_a_run_was_trained_on_are_found_with_their_mirror_images(tigers, tmp_path):
+    config = TrainConfig(
+        tigers, tmp_path / "run", image_size=SIZE, steps=1, batch_size=4, channels=8, blocks=1,
+        sample_every=0,
+    )  # fmt: skip
+    list(train(config))
+    known = training_pictures(tmp_path / "run", 100)
+    assert torch.equal(known.images, torch.cat([painted(7)[0], painted(7)[0].flip(-1)]))
+    (state,) = (tmp_path / "run").glob("checkpoints/*/state.json")
+    state.write_text(state.read_text().replace(str(tigers), str(tmp_path / "gone")))
+    assert training_pictures(tmp_path / "run", 100) is None
+
+
+def test_copies_are_found():
+    known = Pictures(painted(1)[0], "training")
+    results = _evaluation.evaluate(known, Pictures(painted(2)[0], "new"), None, known)
+    assert results["pictures"]["nearest_neighbours"] == {"median_score": 0.0, "copies": 1.0}
+    assert "floor" not in results
+    lines = _evaluation.table(results).splitlines()
+    assert [line.split()[-1] for line in lines if line.startswith("  copies")] == ["100.0%"]
+
+
+def test_a_folder_as_reference_is_dealt_to_the_floor_if_it_is_large_enough(tigers):
+    reference, floor = reference_pictures(str(tigers), torch.zeros(20, 3, SIZE, SIZE), 0)
+    assert len(reference.images) == len(floor.images) == 20
+    both = {image.numpy().tobytes() for image in torch.cat([reference.images, floor.images])}
+    assert both == {image.numpy().tobytes() for image in painted(7)[0]}
+    told = read_tigers(tigers)
+    assert set(reference.tigers) | set(floor.tigers) == set(told.values())
+    reference, floor = reference_pictures(str(tigers), torch.zeros(21, 3, SIZE, SIZE), 0)
+    assert len(reference.images) == 21
+    assert floor is None
+
+
+def test_too_few_pictures_are_a_sentence(evaluate, tigers, tmp_path):
+    few = tmp_path / "few"
+    render_folder(few, 19, SIZE, progress=False)
+    assert evaluate("--images", few) == (
+        f"tigerdiff: {few} gives 19 pictures: a distance takes at least 20"
+    )
+    assert "gives 19 pictures" in evaluate("--images", tigers, "--reference", few)
+    assert not (tmp_path / "evaluation.json").exists()
+
+
+def test_results_of_another_command_are_kept(evaluate, tigers, tmp_path):
+    first = evaluate("--images", tigers)[1]
+    again = evaluate("--images", tigers)[1]
+    assert first | {"date": ""} == again | {"date": ""}
+    before = (tmp_path / "evaluation.json").read_text()
+    sentence = "evaluation.json exists and is not of this command: choose another --out"
+    assert evaluate("--images", tigers, "-n", 20).endswith(sentence)
+    assert (tmp_path / "evaluation.json").read_text() == before
+    for other in ("[]", '{"mine": 1}', "no JSON"):
+        (tmp_path / "mine.json").write_text(other)
+        assert "mine.json exists" in evaluate("--images", tigers, "--out", "mine.json")
+        assert (tmp_path / "mine.json").read_text() == other
+    evaluate("--images", tigers, "-n", 20, "--out", "new/b.json", out="new/b.json")
+
+
+def test_results_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    out = tmp_path / "results.json"
+    _evaluation.write({"command": "a"}, out)
+
+    def full(*arguments):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(_files.os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        _evaluation.write({"command": "b"}, out)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+    assert json.loads(out.read_text()) == {"command": "a"}

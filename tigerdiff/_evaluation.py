@@ -1,0 +1,253 @@
+"""What ``tigerdiff evaluate`` does: gather pictures, measure them, and keep what was found."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import platform
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from tigerdiff import _files, runs
+from tigerdiff.data import load_folder, seeded_generator
+from tigerdiff.metrics import (
+    frechet_distance,
+    judge,
+    kernel_distance,
+    nearest_neighbours,
+    prompt_accuracy,
+)
+from tigerdiff.painted import read_tigers
+from tigerdiff.sampling import sample
+from tigerdiff.tigers import CHOICES, Tiger, procedural_tigers
+
+FEWEST = 20  # pictures, as the kernel distance needs
+PIXELS = 2**18  # drawn at a time
+LARGEST = 256  # pixels of photos; the judge looks at 64
+REFERENCE_SEED = 2_000_000_000  # far from what anyone trains with; the floor takes the next one
+COPY = 0.5  # a nearest neighbour's score below which a picture counts as a copy; new ones have 1
+
+
+class Pictures(NamedTuple):
+    """Pictures uint8 (N, 3, S, S), in words where they are from, and their attributes if known."""
+
+    images: Tensor
+    source: str
+    tigers: list[Tiger] | None = None
+
+    def part(self, places: slice) -> Pictures:
+        """Some of them."""
+        return Pictures(self.images[places], self.source, self.tigers and self.tigers[places])
+
+
+def evaluate(
+    pictures: Pictures, reference: Pictures, floor: Pictures | None, training: Pictures | None
+) -> dict[str, Any]:
+    """Measures pictures against a reference, and beside them the floor, which is as real as that.
+
+    Args:
+        pictures: the ones in question, at least 20.
+        reference: as many real ones.
+        floor: as many other real ones, which show how small a distance can be, or None.
+        training: those that a model was trained on, or None for the reference.
+
+    Returns:
+        What :func:`table` prints, ready for JSON.
+
+    Raises:
+        ValueError: there are too few pictures.
+    """
+    for x in (pictures, reference):
+        if len(x.images) < FEWEST:
+            raise ValueError(
+                f"{x.source} gives {len(x.images)} pictures: a distance takes at least {FEWEST}"
+            )
+    known = training or reference
+    sets = {"pictures": pictures} | ({"floor": floor} if floor else {})
+    results: dict[str, Any] = {
+        "sources": {name: _described(x) for name, x in sets.items()}
+        | {"reference": _described(reference), "nearest_among": _described(known)}
+    }
+    for name, x in sets.items():
+        distance, error = kernel_distance(x.images, reference.images)
+        score = nearest_neighbours(x.images, known.images).score
+        read = judge(x.images)
+        results[name] = {
+            "frechet_distance": frechet_distance(x.images, reference.images),
+            "kernel_distance": {"distance": distance, "standard_error": error},
+            "nearest_neighbours": {
+                "median_score": score.median().item(),
+                "copies": (score < COPY).double().mean().item(),
+            },
+            "shares": {
+                name: dict(zip(words, _shares(read[name]), strict=True))
+                for name, words in CHOICES.items()
+            },
+            "prompt_accuracy": prompt_accuracy(x.images, x.tigers) if x.tigers else None,
+        }
+    return results
+
+
+def painted_pictures(n: int, size: int, seed: int) -> Pictures:
+    """The first n painted tigers of a seed."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    images, tigers = procedural_tigers(n, size, seed, device)
+    return Pictures(images.cpu(), f"painted tigers of seed {seed}", tigers)
+
+
+def folder_pictures(folder: Path, n: int | None, seed: int, size: int | None = None) -> Pictures:
+    """The pictures of a folder, or n of them that the seed chooses, with what its table tells.
+
+    Raises:
+        ValueError: its metadata.csv has attributes, but not those of every picture.
+        FileNotFoundError, NotADirectoryError: as :func:`tigerdiff.load_folder`.
+    """
+    names = list(_files.find_pictures(folder.expanduser())[0])
+    images = load_folder(folder, size or _size(folder.expanduser() / name for name in names))
+    told = read_tigers(folder)
+    if told and not (len(names) == len(images) and told.keys() >= set(names)):
+        raise ValueError(
+            f"{folder}/metadata.csv does not tell of every picture in {folder}: take away the "
+            "others, or the table"
+        )
+    tigers = [told[name] for name in names] if told else None
+    chosen = torch.randperm(len(images), generator=seeded_generator(seed))[:n].sort().values
+    few = [tigers[i] for i in chosen.tolist()] if tigers else None
+    return Pictures(images[chosen], str(folder), few)
+
+
+def reference_pictures(source: str, like: Tensor, seed: int) -> tuple[Pictures, Pictures | None]:
+    """As many real pictures as ``like`` has, and as many others for the floor where there are."""
+    n, size = len(like), like.shape[-1]
+    if source == "painted":
+        first, second = (painted_pictures(n, size, REFERENCE_SEED + i) for i in range(2))
+        return first, second
+    both = folder_pictures(Path(source), 2 * n, seed, size)
+    if len(both.images) < 2 * n:
+        return both.part(slice(n)), None
+    return both.part(slice(0, None, 2)), both.part(slice(1, None, 2))
+
+
+def drawn_pictures(checkpoint: Path, sampler: str, steps: int, n: int, seed: int) -> Pictures:
+    """N pictures by the network of a run's folder, a heap at a time."""
+    folder = runs.find_checkpoint(checkpoint)
+    model, schedule = runs.load_checkpoint(folder)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    size: Any = model.config["size"]
+    heap = max(1, PIXELS // size**2)
+    how: dict[str, Any] = {"size": size, "sampler": sampler, "steps": steps}
+    parts = []
+    with tqdm(total=n, desc="drawing", unit="image") as bar:
+        for first in range(0, n, heap):
+            own = seeded_generator(seed, first).initial_seed()
+            parts.append(sample(model, schedule, min(heap, n - first), seed=own, **how))
+            bar.update(len(parts[-1]))
+    return Pictures(torch.cat(parts), f"{folder}, {sampler} with {steps} steps")
+
+
+def training_pictures(checkpoint: Path, n: int) -> Pictures | None:
+    """Up to n of those that a checkpoint was trained on, or None where they are no more."""
+    state = runs.read_state(runs.find_checkpoint(checkpoint))
+    data, size, seed = (state["config"][name] for name in ("data", "image_size", "seed"))
+    if data == "painted":
+        return painted_pictures(max(2, min(n, state["images"])), size, seed)
+    if not Path(data).is_dir():
+        return None
+    photos = folder_pictures(Path(data), n, seed, size)
+    return photos._replace(images=torch.cat([photos.images, photos.images.flip(-1)]))  # as trained
+
+
+def provenance(command: str, seed: int) -> dict[str, Any]:
+    """How to get the results again, and on what they were had."""
+    cuda = torch.cuda.is_available()
+    return {
+        "command": command,
+        "seed": seed,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "hardware": torch.cuda.get_device_name() if cuda else f"CPU, {os.cpu_count()} cores",
+        "machine": platform.machine(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("tigerdiff", "torch", "numpy")},
+        },
+    }
+
+
+def check_out(out: Path, command: str) -> None:
+    """Nothing, if results may be written there: over nothing, or over those of the same command.
+
+    Raises:
+        FileExistsError: otherwise.
+    """
+    if not out.exists():
+        return
+    try:
+        same = json.loads(out.read_text(encoding="utf-8"))["command"] == command
+    except (OSError, ValueError, KeyError, TypeError):
+        same = False
+    if not same:
+        raise FileExistsError(f"{out} exists and is not of this command: choose another --out")
+
+
+def write(results: dict[str, Any], out: Path) -> None:
+    """Writes results as JSON, whole or not at all."""
+    with _files.replacing(out) as part:
+        part.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results for people."""
+    columns = [name for name in ("pictures", "floor") if name in results]
+    sources = [f"{name.replace('_', ' ')}: {text}" for name, text in results["sources"].items()]
+    lines = [*sources, "", " " * 26 + "".join(f"{name:>10}" for name in columns)]
+
+    def row(title: str, form: str, *path: str) -> None:
+        cells = []
+        for name in columns:
+            value = functools.reduce(lambda at, key: at and at[key], path, results[name])
+            cells.append("" if value is None else format(value, form))
+        lines.append(f"{title:26}" + "".join(f"{cell:>10}" for cell in cells))
+
+    row("Frechet distance", ".3f", "frechet_distance")
+    row("kernel distance", ".4f", "kernel_distance", "distance")
+    row("  standard error", ".4f", "kernel_distance", "standard_error")
+    row("score of nearest neighbour", ".2f", "nearest_neighbours", "median_score")
+    row("  copies", ".1%", "nearest_neighbours", "copies")
+    for name in results["pictures"]["prompt_accuracy"] or ():
+        row(f"{name} as asked", ".1%", "prompt_accuracy", name)
+    lines += ["", "What is in them: " + " / ".join(columns)]
+    for name, words in CHOICES.items():
+        shares = [[results[column]["shares"][name][word] for column in columns] for word in words]
+        told = (" / ".join(f"{share:.0%}" for share in each) for each in shares)
+        lines.append(f"{name:10}" + ", ".join(f"{w} {t}" for w, t in zip(words, told, strict=True)))
+    return "\n".join(lines)
+
+
+def _size(paths: Iterable[Path]) -> int:
+    """The short side of the first of these pictures that can be opened."""
+    for path in paths:
+        unusable = contextlib.suppress(OSError, ValueError, Image.DecompressionBombError)
+        with unusable, Image.open(path) as picture:
+            return min(*picture.size, LARGEST)
+    return LARGEST
+
+
+def _shares(probabilities: Tensor) -> list[float]:
+    """How often each word is the likeliest."""
+    counts = torch.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
+    return (counts.double() / len(probabilities)).tolist()
+
+
+def _described(pictures: Pictures) -> str:
+    n, _, height, width = pictures.images.shape
+    return f"{pictures.source}: {n} of {height} x {width} pixels"

@@ -1,0 +1,105 @@
+"""The judge: a small network that reads a painted tiger's attributes off a picture.
+
+Its last features are what the distances of `metrics` are measured in. They join the strength of
+the answers of the first filters and of the middle ones to an embedding of the whole picture: an
+embedding alone would be blind to what does not change a tiger's attributes, such as blur and noise.
+Trained by ``python tools/train_judge.py``; the card ``judge.json`` beside the weights says how.
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tigerdiff.data import to_float
+from tigerdiff.tigers import CHOICES, RANGES
+
+SIZE = 64  # pixels; other sizes are resized
+EARLY, MIDDLE, LATE = 24, 48, 56  # features from each depth, 128 together
+WEIGHTS = Path(__file__).with_name("judge.safetensors")
+
+
+class Judge(nn.Module):
+    """Seven convolutions, the last over the whole picture: 19 million multiplications.
+
+    Args:
+        norm: what stands between a convolution and its SiLU, given the channels; batch
+            normalisation in training, which is then folded into the convolutions.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, norm: Callable[[int], nn.Module] = lambda channels: nn.Identity()) -> None:
+        super().__init__()
+
+        def block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+            padding = kernel // 2 if kernel % 2 else 0
+            conv = nn.Conv2d(inputs, outputs, kernel, stride, padding)
+            return nn.Sequential(conv, norm(outputs), nn.SiLU())
+
+        self.early = block(3, EARLY, 5, 2)
+        self.middle = nn.Sequential(block(EARLY, MIDDLE, 3, 2), block(MIDDLE, MIDDLE, 3, 1))
+        self.late = nn.Sequential(
+            block(MIDDLE, 96, 3, 2),
+            block(96, 96, 3, 1),
+            block(96, 128, 3, 2),
+            block(128, LATE, 4, 4),
+        )
+        # Mean and deviation over painted tigers: each feature then counts alike in a distance.
+        self.register_buffer("mean", torch.zeros(EARLY + MIDDLE + LATE))
+        self.register_buffer("std", torch.ones(EARLY + MIDDLE + LATE))
+        outputs = sum(map(len, CHOICES.values())) + len(RANGES)
+        self.heads = nn.Linear(EARLY + MIDDLE + LATE, outputs)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Standardised features (N, 128) of uint8 pictures (N, 3, H, W)."""
+        x = to_float(images)
+        if x.shape[-2:] != (SIZE, SIZE):
+            x = F.interpolate(x, (SIZE, SIZE), mode="bilinear", antialias=True)
+        early = self.early(x)
+        middle = self.middle(early)
+        late = self.late(middle).flatten(1)
+        return (torch.cat([strength(early), strength(middle), late], 1) - self.mean) / self.std
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """What `read` makes of the features of uint8 pictures (N, 3, H, W)."""
+        return self.read(self.features(images))
+
+    def read(self, features: Tensor) -> dict[str, Tensor]:
+        """Logits (N, choices) by name of CHOICES; by name of RANGES (N,), low = -1, high = 1."""
+        widths = [len(words) for words in CHOICES.values()] + [1] * len(RANGES)
+        parts = self.heads(features).split(widths, 1)
+        answers = dict(zip([*CHOICES, *RANGES], parts, strict=True))
+        return {name: x.squeeze(1) if name in RANGES else x for name, x in answers.items()}
+
+
+def strength(maps: Tensor) -> Tensor:
+    """Root mean square over the picture: (N, C, H, W) to (N, C)."""
+    return (maps.square().mean((2, 3)) + 1e-6).sqrt()
+
+
+@functools.lru_cache(maxsize=2)
+def shipped_judge(device: torch.device) -> Judge:
+    """The trained judge of the package: stored in float16, computing in float32."""
+    if not WEIGHTS.exists():
+        raise FileNotFoundError(f"{WEIGHTS} is missing: install tigerdiff anew")
+    judge = Judge()
+    judge.load_state_dict(load_file(WEIGHTS))
+    return judge.eval().requires_grad_(False).to(device)
+
+
+def checked(images: Tensor, name: str, fewest: int) -> Tensor:
+    """The pictures, if the judge can look at them."""
+    shape = tuple(images.shape)
+    square = len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3] > 0
+    if images.dtype != torch.uint8 or not square or len(images) < fewest:
+        kind = str(images.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"{name} must be uint8 (N, 3, S, S) with N >= {fewest}, not {kind} {shape}"
+        )
+    return images

@@ -1,0 +1,213 @@
+"""Train the judge on painted tigers: tigerdiff/judge.safetensors, and its card judge.json.
+
+python tools/train_judge.py
+
+Nothing is downloaded. About 15 minutes on 2 CPU cores; the same command on the same machine gives
+the same weights.
+"""
+
+import argparse
+import copy
+import itertools
+import json
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import update_bn
+from torch.utils.data import DataLoader, IterableDataset
+
+from tigerdiff._downloads import sha256
+from tigerdiff._judge import SIZE, WEIGHTS, Judge
+from tigerdiff.ema import EMA
+from tigerdiff.tigers import CHOICES, RANGES, Tiger, procedural_tigers
+
+CHUNK = 2048  # tigers painted at a time; each is shown twice, among those of the next chunk too
+Batch = tuple[Tensor, Tensor, Tensor]  # images, choices, ranges
+TEST_SEED = 1_000_000  # of the fresh tigers that the card's figures come from
+
+
+def main() -> None:
+    """Train, fold the normalisation away, write the weights and the card."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="the .safetensors file")
+    options = parser.parse_args()
+    started = time.monotonic()
+    processor = hardware()
+    judge = folded(trained(options.steps, options.batch, options.seed), options.seed)
+    card = {
+        "what": "reads the attributes of painted tigers; its features measure distances",
+        "command": shlex.join(["python", "tools/train_judge.py", *sys.argv[1:]]),
+        "seed": options.seed,
+        "steps": options.steps,
+        "pictures_seen": options.steps * options.batch,
+        "tigers_seen": CHUNK * (1 + -(-options.steps * options.batch // (2 * CHUNK))),
+        "parameters": sum(weights.numel() for weights in judge.parameters()),
+        "hardware": processor,
+        "torch": torch.__version__,
+        "date": datetime.now(timezone.utc).date().isoformat(),
+    }
+    weights = {name: x.half().contiguous() for name, x in judge.state_dict().items()}
+    save_file(weights, options.out, {name: str(value) for name, value in card.items()})
+    judge.load_state_dict(weights)  # what is measured is what is shipped
+    card |= {
+        "minutes": round((time.monotonic() - started) / 60, 1),
+        "sha256": sha256(options.out),
+        "bytes": options.out.stat().st_size,
+        "tested": [tested(judge, size, 4096) for size in (SIZE, SIZE // 2)],
+    }
+    options.out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    print(json.dumps(card, indent=2))
+
+
+def trained(steps: int, batch: int, seed: int) -> Judge:
+    """The average of the weights over a run of training, in eval mode, with its normalisation."""
+    torch.manual_seed(seed)
+    judge = Judge(nn.BatchNorm2d).to(memory_format=torch.channels_last)
+    ema = EMA(judge, 0.995)
+    optimizer = torch.optim.AdamW(judge.parameters(), weight_decay=0.02)
+    schedule = OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps, pct_start=0.15)
+    stream = batches(batch, seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))  # the painter beside has one
+    started = time.monotonic()
+    for step in range(1, steps + 1):
+        images, choices, ranges = next(stream)
+        answers = judge(images)
+        loss = loss_of(answers, choices, ranges)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        ema.update(judge)
+        if step % 50 == 0 or step == steps:
+            figures = " ".join(
+                f"{name} {100 * (answers[name].argmax(1) == y).double().mean():.0f}"
+                for name, y in zip(CHOICES, choices.T)
+            )
+            seconds = time.monotonic() - started
+            print(f"{step:5d}  {seconds:5.0f} s  loss {loss:.3f}  % {figures}", flush=True)
+    # Weights were averaged, the statistics of the normalisation were not: measure those anew.
+    update_bn((next(stream)[0] for _ in range(20)), ema.model)
+    torch.set_num_threads(threads)
+    return ema.model
+
+
+class Chunks(IterableDataset):
+    """Fresh tigers without end, CHUNK at a time, with their labels; painted in a process beside."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Images uint8 (CHUNK, 3, SIZE, SIZE), and `labels`."""
+        for start in itertools.count(0, CHUNK):
+            images, tigers = procedural_tigers(CHUNK, SIZE, self.seed, start=start)
+            yield images, *labels(tigers)
+
+
+def batches(batch: int, seed: int) -> Iterator[Batch]:
+    """Endless batches of fresh tigers; a quarter of each are coarse, as 32-pixel pictures are."""
+    order = torch.Generator().manual_seed(seed)
+    for chunks in itertools.pairwise(DataLoader(Chunks(seed), batch_size=None, num_workers=1)):
+        images, choices, ranges = map(torch.cat, zip(*chunks))
+        for rows in torch.randperm(len(images), generator=order).split(batch):
+            x = images[rows].contiguous(memory_format=torch.channels_last)
+            x[: batch // 4] = coarse(x[: batch // 4])
+            yield x, choices[rows], ranges[rows]
+
+
+def coarse(images: Tensor) -> Tensor:
+    """The pictures as half their size shows them."""
+    half = F.interpolate(images.float(), scale_factor=0.5, mode="bilinear", antialias=True)
+    return F.interpolate(half.round(), scale_factor=2, mode="bilinear").round().to(torch.uint8)
+
+
+def labels(tigers: list[Tiger]) -> tuple[Tensor, Tensor]:
+    """The truth: the number of each choice (N, 6), and each range mapped to -1 ... 1 (N, 8)."""
+    choices = [
+        [words.index(getattr(tiger, name)) for name, words in CHOICES.items()] for tiger in tigers
+    ]
+    ranges = [
+        [
+            (getattr(tiger, name) - low) / (high - low) * 2 - 1
+            for name, (low, high) in RANGES.items()
+        ]
+        for tiger in tigers
+    ]
+    return torch.tensor(choices), torch.tensor(ranges)
+
+
+def loss_of(answers: dict[str, Tensor], choices: Tensor, ranges: Tensor) -> Tensor:
+    """Cross entropy of the choices and squared errors of the ranges, added up."""
+    wrong = [F.cross_entropy(answers[name], y) for name, y in zip(CHOICES, choices.T)]
+    far = [F.mse_loss(answers[name], y) for name, y in zip(RANGES, ranges.T)]
+    return sum(wrong) + 2 * sum(far)
+
+
+@torch.no_grad()
+def folded(judge: Judge, seed: int) -> Judge:
+    """The same function without normalisation, in float16's values, with standardised features."""
+    judge = copy.deepcopy(judge)
+    for block in judge.modules():
+        if isinstance(block, nn.Sequential) and isinstance(block[0], nn.Conv2d):
+            block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
+    plain = Judge().eval().requires_grad_(False)
+    plain.load_state_dict({name: x.half().float() for name, x in judge.state_dict().items()})
+    images, _ = procedural_tigers(4096, SIZE, seed)
+    features = torch.cat([plain.features(part) for part in images.split(256)])
+    plain.mean.copy_(features.mean(0))
+    plain.std.copy_(features.std(0))
+    # The heads learned to read features as they come.
+    plain.heads.bias += plain.heads.weight @ plain.mean
+    plain.heads.weight *= plain.std
+    return plain
+
+
+@torch.no_grad()
+def tested(judge: Judge, size: int, n: int) -> dict:
+    """Shares of right choices, and root mean square errors of ranges in their own units."""
+    images, tigers = procedural_tigers(n, size, TEST_SEED)
+    choices, ranges = labels(tigers)
+    parts = [judge(part) for part in images.split(256)]
+    answers = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return {
+        "size": size,
+        "n": n,
+        "seed": TEST_SEED,
+        "accuracy": {
+            name: round((answers[name].argmax(1) == y).double().mean().item(), 4)
+            for name, y in zip(CHOICES, choices.T)
+        },
+        "rms_error": {
+            name: round((high - low) / 2 * F.mse_loss(answers[name], y).sqrt().item(), 4)
+            for (name, (low, high)), y in zip(RANGES.items(), ranges.T)
+        },
+    }
+
+
+def hardware() -> str:
+    """The processor and how many of its cores were used."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+        name = next(x.split(":")[1].strip() for x in text.splitlines() if "model name" in x)
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+if __name__ == "__main__":
+    main()
