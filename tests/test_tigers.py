@@ -1,16 +1,29 @@
 """The painted tigers: the same at any size and in any batch, true to their attributes, alive."""
 
+import ast
 import math
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from tigerdiff._backdrops import spark
 from tigerdiff._painting import almond, cover, ellipse, grid, hair, noise, strokes, uniform
-from tigerdiff.tigers import CHOICES, RANGES, Tiger, paint, paint_tiger, procedural_tigers
+from tigerdiff.tigers import (
+    CHOICES,
+    RANGES,
+    Tiger,
+    caption,
+    paint,
+    paint_tiger,
+    procedural_tigers,
+)
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +131,61 @@ def test_random_numbers_are_those_of_splitmix64():
         start = reference((reference(seed) + 5) % 2**64)
         counter = [(start + i * 0x9E3779B97F4A7C15) % 2**64 for i in range(1, 10)]
         assert row == [(reference(z) >> 40) / 2**24 for z in counter]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"turn": 1}, {"turn": 1.0}),
+        ({"gaze_x": -0.0}, {"gaze_x": 0.0}),
+        ({"turn": np.float64(0.3)}, {"turn": 0.3}),
+        ({"stripes": np.int64(5)}, {"stripes": 5}),
+    ],
+)
+def test_equal_tigers_are_told_and_written_alike(one, other):
+    one, other = Tiger(**one), Tiger(**other)
+    assert one == other and repr(one) == repr(other)
+    assert [caption(one, seed) for seed in range(20)] == [
+        caption(other, seed) for seed in range(20)
+    ]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "torch.autocast('cpu', torch.bfloat16).__enter__()",
+        "torch.set_default_dtype(torch.float64)",
+        "torch.set_default_device('meta')",
+        "torch.set_num_threads(1)",
+        "torch.inference_mode().__enter__()",
+    ],
+)
+def test_what_the_caller_has_set_changes_no_picture(odd, portrait):
+    code = f"""
+import sys, torch, tigerdiff
+{odd}
+picture = tigerdiff.procedural_tigers(3, 64, 2)[0].tolist()
+sys.stdout.write(repr(picture))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    picture = torch.tensor(ast.literal_eval(done.stdout))
+    assert (picture - procedural_tigers(3, 64, 2)[0].int()).abs().max() <= 1
+
+
+def test_painting_from_many_threads_leaves_the_number_of_threads_alone(many):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            batches = list(
+                pool.map(lambda i: procedural_tigers(40, 32, 3, start=40 * i)[0], range(8))
+            )
+        assert (torch.cat(batches).int() - many[0][:320].int()).abs().max() <= 1
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 # --------------------------------------------------------------------------------------- the size
@@ -274,9 +342,10 @@ def test_fur_is_sharp_and_the_jungle_out_of_focus(portrait):
     [
         ({"fur": "blue"}, "fur must be one of 'orange', 'white', 'golden', 'black'"),
         ({"mouth": None}, "mouth must be one of"),
-        ({"turn": 1.5}, "turn must be from -1 to 1"),
-        ({"scale": float("nan")}, "scale must be from 0.68 to 1.05"),
-        ({"tilt": "much"}, "tilt must be from -14 to 14"),
+        ({"turn": 1.5}, "turn must be a number from -1 to 1"),
+        ({"scale": float("nan")}, "scale must be a number from 0.68 to 1.05"),
+        ({"tilt": "much"}, "tilt must be a number from -14 to 14"),
+        ({"gaze_x": True}, "gaze_x must be a number from -1 to 1"),
         ({"stripes": -1}, "stripes must be a whole number"),
         ({"scene": 1.0}, "scene must be a whole number"),
         ({"backdrop": "night"}, "daytime must be 'night' with the backdrop 'night' and no other"),

@@ -40,7 +40,7 @@ class Scene:
     def __init__(self, names: list[str], light: Tensor, chin: Tensor) -> None:
         zenith, horizon, tint = zip(*(TIMES[name] for name in names))
         self.zenith, self.horizon, self.tint = (
-            torch.tensor(colours, device=light.device).T[..., None, None]
+            torch.tensor(colours, dtype=torch.float32, device=light.device).T[..., None, None]
             for colours in (zenith, horizon, tint)
         )
         self.chin = chin
@@ -187,7 +187,7 @@ def night(canvas: Tensor, p: Tensor, random: Tensor, scene: Scene) -> Tensor:
         star = spark(p, 2.2 * star_x - 1.1, 1.7 * star_y - 1.1, 0.007 + 0.010 * bright**4)
         canvas = canvas + (0.45 + 0.75 * bright) * star * rgb((1.0, 0.97, 0.88), p.device)
     moon_x, moon_y, radius = (
-        0.80 * scene.sun_x.sign() * (0.55 + 0.45 * x),
+        0.9 * scene.sun_x * (0.9 + 0.1 * x),
         -0.82 + 0.25 * y,
         0.10 + 0.06 * big,
     )

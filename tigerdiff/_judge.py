@@ -1,7 +1,7 @@
 """The judge: a small network that reads a painted tiger's attributes off a picture.
 
-Its last features are what the distances of `metrics` are measured in. They join the strength of
-the answers of the first filters and of the middle ones to an embedding of the whole picture: an
+Its last features are what the distances of `metrics` are measured in. They join the grain of the
+picture and the strength of the answers of early and middle filters to an embedding of the whole: an
 embedding alone would be blind to what does not change a tiger's attributes, such as blur and noise.
 Trained by ``python tools/train_judge.py``; the card ``judge.json`` beside the weights says how.
 """
@@ -19,7 +19,8 @@ from tigerdiff.data import to_float
 from tigerdiff.tigers import CHOICES, RANGES
 
 SIZE = 64  # pixels; other sizes are resized
-EARLY, MIDDLE, LATE = 24, 48, 56  # features from each depth, 128 together
+GRAIN, EARLY, MIDDLE, LATE = 3, 24, 48, 53  # features from each depth
+FEATURES = GRAIN + EARLY + MIDDLE + LATE  # 128
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
 
 
@@ -32,7 +33,7 @@ class Judge(nn.Module):
     """
 
     mean: Tensor
-    std: Tensor
+    whitening: Tensor
 
     def __init__(self, norm: Callable[[int], nn.Module] = lambda channels: nn.Identity()) -> None:
         super().__init__()
@@ -50,21 +51,22 @@ class Judge(nn.Module):
             block(96, 128, 3, 2),
             block(128, LATE, 4, 4),
         )
-        # Mean and deviation over painted tigers: each feature then counts alike in a distance.
-        self.register_buffer("mean", torch.zeros(EARLY + MIDDLE + LATE))
-        self.register_buffer("std", torch.ones(EARLY + MIDDLE + LATE))
-        outputs = sum(map(len, CHOICES.values())) + len(RANGES)
-        self.heads = nn.Linear(EARLY + MIDDLE + LATE, outputs)
+        # Measured on painted tigers after training: all directions of the features count alike in
+        # a distance, but for those in which tigers hardly vary.
+        self.register_buffer("mean", torch.zeros(FEATURES))
+        self.register_buffer("whitening", torch.eye(FEATURES))
+        self.heads = nn.Linear(FEATURES, sum(map(len, CHOICES.values())) + len(RANGES))
 
     def features(self, images: Tensor) -> Tensor:
-        """Standardised features (N, 128) of uint8 pictures (N, 3, H, W)."""
+        """Whitened features (N, 128) of uint8 pictures (N, 3, H, W)."""
         x = to_float(images)
         if x.shape[-2:] != (SIZE, SIZE):
             x = F.interpolate(x, (SIZE, SIZE), mode="bilinear", antialias=True)
         early = self.early(x)
         middle = self.middle(early)
         late = self.late(middle).flatten(1)
-        return (torch.cat([strength(early), strength(middle), late], 1) - self.mean) / self.std
+        joined = torch.cat([grain(x), strength(early), strength(middle), late], 1)
+        return (joined - self.mean) @ self.whitening
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """What `read` makes of the features of uint8 pictures (N, 3, H, W)."""
@@ -76,6 +78,13 @@ class Judge(nn.Module):
         parts = self.heads(features).split(widths, 1)
         answers = dict(zip([*CHOICES, *RANGES], parts, strict=True))
         return {name: x.squeeze(1) if name in RANGES else x for name, x in answers.items()}
+
+
+def grain(x: Tensor) -> Tensor:
+    """How rough each colour is, whatever is below 0.1 counting little: (N, 3, H, W) to (N, 3)."""
+    second = torch.tensor([-0.5, 1.0, -0.5], device=x.device)
+    kernel = torch.outer(second, second).expand(3, 1, 3, 3)
+    return (F.conv2d(x, kernel, groups=3).square() + 0.01).sqrt().mean((2, 3))
 
 
 def strength(maps: Tensor) -> Tensor:

@@ -59,13 +59,14 @@ ROOTS = [
 ]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=6)
 def fine_maps(part: str, resolution: int) -> Tensor:
     """The maps of "head", "body" or "ear" as they are drawn, (1, channels, R, R)."""
-    p = grid(resolution, REACH[part])
-    p = torch.stack((p[0], p[1] + CENTRE[part]))
-    drawn = {"head": head, "body": body, "ear": ear}[part](p)
-    return torch.stack([drawn[name].expand(p[0].shape) for name in CHANNELS[part]], 1)
+    with torch.device("cpu"):  # whatever the caller's default
+        p = grid(resolution, REACH[part])
+        p = torch.stack((p[0], p[1] + CENTRE[part]))
+        drawn = {"head": head, "body": body, "ear": ear}[part](p)
+        return torch.stack([drawn[name].expand(p[0].shape) for name in CHANNELS[part]], 1)
 
 
 @lru_cache(maxsize=12)
@@ -73,8 +74,9 @@ def maps(part: str, size: int, device: str) -> Tensor:
     """The maps of a part as pictures of `size` pixels need them, (channels, R, R)."""
     resolution = round((0.4 if part == "ear" else 1.25) * size)
     fine = fine_maps(part, max(256 if part == "ear" else 640, resolution))
-    shrunk = F.interpolate(fine, resolution, mode="bilinear", antialias=True, align_corners=False)
-    return shrunk[0].contiguous().to(device)
+    if fine.shape[-1] > resolution:
+        fine = F.interpolate(fine, resolution, mode="bilinear", antialias=True)
+    return fine[0].to(device)
 
 
 def draw_maps(size: int, device: str) -> None:

@@ -32,7 +32,7 @@ def grid(size: int, half_width: float = 1.0, device: str | torch.device = "cpu")
 def turned(p: Tensor, centre: tuple[Number, Number], degrees: Number = 0.0) -> Tensor:
     """The points seen from `centre`, with axes turned clockwise by `degrees`."""
     x, y = p[0] - centre[0], p[1] - centre[1]
-    angle = torch.as_tensor(degrees, device=p.device) * (math.pi / 180)
+    angle = torch.as_tensor(degrees, dtype=p.dtype, device=p.device) * (math.pi / 180)
     c, s = angle.cos(), angle.sin()
     return torch.stack((c * x + s * y, c * y - s * x))
 
@@ -53,7 +53,7 @@ def unit(v: Tensor) -> Tensor:
 def ellipse(p: Tensor, x: Number, y: Number, rx: Number, ry: Number) -> Tensor:
     """Distance to an ellipse with centre (x, y), exact to first order near the outline."""
     u, v = (p[0] - x) / rx, (p[1] - y) / ry
-    k = torch.hypot(u, v)
+    k = torch.hypot(u, v).clamp_min(1e-6)
     return k * (k - 1) / torch.hypot(u / rx, v / ry).clamp_min(1e-6)
 
 
@@ -76,10 +76,10 @@ def strokes(p: Tensor, lines: Lines) -> Tensor:
     width swells to `width` and tapers to both ends; lean > 1 moves the thick part to the far end.
     """
     nearest = torch.ones_like(p[0])
-    t = torch.linspace(0, 1, 11)
+    t = torch.linspace(0, 1, 11, dtype=torch.float32)
     basis = torch.stack(((1 - t) * (1 - 2 * t), 4 * t * (1 - t), t * (2 * t - 1)))
     for *knots, width, lean in lines:
-        x, y = torch.tensor(knots).view(3, 2).T @ basis
+        x, y = (torch.tensor(knots, dtype=torch.float32).view(3, 2, 1) * basis[:, None]).sum(0)
         w = width * torch.sin(math.pi * t**lean).clamp_min(0) ** 0.7
         cx, cy = x.mean(), y.mean()
         reach = torch.hypot(x - cx, y - cy).max() + width + 0.05  # farther pixels need no look
@@ -98,10 +98,10 @@ def both_sides(lines: Lines, seed: int, amount: float) -> list[list[float]]:
     sides = []
     for sign in (1.0, -1.0):
         for *knots, width, lean in lines:
-            shake = amount * torch.randn(6, generator=random)
-            swell = 1 + 0.15 * torch.randn((), generator=random).item()
-            points = torch.tensor(knots) * torch.tensor([sign, 1.0] * 3) + shake
-            sides.append([*points.tolist(), width * swell, lean])
+            shake = torch.randn(6, generator=random, dtype=torch.float32).tolist()
+            swell = 1 + 0.15 * torch.randn((), generator=random, dtype=torch.float32).item()
+            points = [c * side + amount * s for c, side, s in zip(knots, (sign, 1) * 3, shake)]
+            sides.append([*points, width * swell, lean])
     return sides
 
 
@@ -128,7 +128,7 @@ def bump(p: Tensor, x: Number, y: Number, rx: Number, ry: Number) -> Tensor:
 
 def rgb(colour: Colour, device: str | torch.device = "cpu") -> Tensor:
     """A colour as a tensor (3, 1, 1, 1) that broadcasts over pictures."""
-    return torch.tensor(colour, device=device).view(3, 1, 1, 1)
+    return torch.tensor(colour, dtype=torch.float32, device=device).view(3, 1, 1, 1)
 
 
 def over(canvas: Tensor, colour: Colour | Tensor, mask: Tensor) -> Tensor:
@@ -169,7 +169,8 @@ def field(random: Tensor, size: int) -> Tensor:
 def noise(p: Tensor, frequency: float, seed: int) -> Tensor:
     """Value noise in [-1, 1]: random numbers on a fixed lattice, interpolated."""
     n = int(2.6 * frequency) + 2
-    lattice = torch.rand(1, 1, n, n, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    random = torch.Generator().manual_seed(seed)
+    lattice = torch.rand(1, 1, n, n, generator=random, dtype=torch.float32) * 2 - 1
     if frequency < 30:  # large cells would show the creases of linear interpolation
         lattice = F.interpolate(lattice, scale_factor=6, mode="bicubic")
     at = p.permute(1, 2, 3, 0) / 1.3
@@ -192,6 +193,7 @@ def hair(p: Tensor, growth: Tensor, length: float, frequency: float, seed: int) 
 
     Line integral convolution with straight lines (Cabral and Leedom 1993).
     """
-    shifts = torch.linspace(-0.5, 0.5, round(1.5 * length * frequency)) * length
+    steps = round(1.5 * length * frequency)
+    shifts = [length * (i / (steps - 1) - 0.5) for i in range(steps)]
     parts = [noise(p + shift * growth, frequency, seed) for shift in shifts]
     return torch.stack(parts).sum(0) / len(parts) ** 0.5

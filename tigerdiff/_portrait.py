@@ -91,8 +91,9 @@ def looks_of(tigers: Sequence["Tiger"], device: torch.device) -> dict[str, Any]:
     colours = {name: [FURS[tiger.fur][name] for tiger in tigers] for name in FURS["orange"]} | dict(
         zip(("sun", "sky"), zip(*lights))
     )
-    numbers = torch.tensor(list(columns.values()), dtype=torch.float32).to(device)
-    shades = torch.tensor(list(colours.values())).permute(0, 2, 1).to(device)
+    on_cpu: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # then one copy each
+    numbers = torch.tensor(list(columns.values()), **on_cpu).to(device)
+    shades = torch.tensor(list(colours.values()), **on_cpu).permute(0, 2, 1).to(device)
     looks: dict[str, Any] = dict(zip(columns, numbers[..., None, None]))
     looks |= dict(zip(colours, shades[..., None, None]))
     for name in ("stripes", "scene"):
@@ -109,7 +110,7 @@ def portraits(tigers: Sequence["Tiger"], size: int, device: torch.device) -> Ten
     """Paint the tigers, float32 (3, N, size, size) in [0, 1)."""
     looks, p = looks_of(tigers, device), grid(size, device=device)
     h = posed(looks, p)
-    canvas = torch.zeros(3, len(tigers), size, size, device=device)
+    canvas = p.new_zeros(3, len(tigers), size, size)
     canvas = places(canvas, looks, p, _backdrops.BEHIND, 3)
     canvas = body(canvas, looks, p)
     canvas = ears(canvas, looks, h)
@@ -158,8 +159,9 @@ def stripes(looks: dict[str, Any], stream: int, found: dict[str, Tensor], x: Ten
     random = uniform(looks["stripes"], stream, 3 * rows * columns).view(-1, 3, rows, columns)
     lattice = F.interpolate(random * 2 - 1, scale_factor=4, mode="bicubic", align_corners=False)
     side = 0.035 * torch.tanh(4 * x)
-    at = ((found["across"] + 4 * side) / 7 - 1, 2 * found["along"] - 1 + side)
-    wander = F.grid_sample(lattice, torch.stack(at, -1), padding_mode="border", align_corners=False)
+    at = torch.stack(((found["across"] + 4 * side) / 7 - 1, 2 * found["along"] - 1 + side), dim=-1)
+    inside = 1 - 1 / lattice.shape[-1]  # centre of the outermost cell
+    wander = F.grid_sample(lattice, at.clamp(-inside, inside), align_corners=False)
     phase, width, gap = wander.unbind(1)
     wave = torch.cos(2 * math.pi * (found["across"] + 0.55 * phase))
     level = wave + looks["bold"] + 0.35 * width - 1.6 * smooth(1.5 * gap) - 0.05
@@ -238,7 +240,7 @@ def eyes(coat: Tensor, looks: dict[str, Any], g: Tensor, tone: Tensor) -> Tensor
     outer = almond(turned(e, (0.105, -0.005), 12), 0.07, 0.014)
     rim = torch.minimum(torch.minimum(lids - 0.021, inner), outer)
     coat = over(coat, looks["ink"], 0.95 * cover(rim, 0.012))
-    look = torch.stack((e[0] - side * 0.036 * looks["gaze_x"], e[1] - 0.021 * looks["gaze_y"]))
+    look = torch.stack((e[0] - side * 0.036 * looks["gaze_x"], e[1] - 0.027 * looks["gaze_y"]))
     r = torch.hypot(look[0], look[1] + 0.002)
     iris = over(looks["iris"], 0.45 * looks["iris"] + 0.55, 0.55 * bump(look, 0, 0.028, 0.05, 0.03))
     iris = over(iris, looks["ring"], cover(0.056 - r, 0.014)) * (0.35 + 0.65 * tone)

@@ -21,6 +21,7 @@ from tigerdiff.tigers import CHOICES, RANGES, Tiger
 Asked = Tiger | Mapping[str, Any]
 Features = str | Callable[[Tensor], Tensor]
 BATCH = 256
+EXACT = "donot_use_mm_for_euclid_dist"  # products of matrices would keep doubles apart
 TOLERANCE = 0.1  # of a range's width: a gaze or a tilt so far from what was asked counts as shown
 
 
@@ -70,11 +71,7 @@ def frechet_distance(
     fewest = 10 if extrapolate else 2
     a = image_features(checked(images_a, "images_a", fewest), features)
     b = image_features(checked(images_b, "images_b", fewest), features)
-    if not extrapolate:
-        return frechet(a, b)
-    heaps = range(1, 6)
-    averages = [np.mean([frechet(x, y) for x, y in zip(_dealt(a, k), _dealt(b, k))]) for k in heaps]
-    return float(np.polynomial.Polynomial.fit(heaps, averages, 1)(0))
+    return extrapolated_frechet(a, b) if extrapolate else frechet(a, b)
 
 
 def kernel_distance(
@@ -112,9 +109,7 @@ def kernel_distance(
         raise ValueError(f"subsets must be at least 2, not {subsets}")
     a = image_features(checked(images_a, "images_a", 2 * subsets), features)
     b = image_features(checked(images_b, "images_b", 2 * subsets), features)
-    pairs = zip(_dealt(a, subsets, seed, 0), _dealt(b, subsets, seed, 1))
-    estimates = torch.tensor([squared_mmd(x, y) for x, y in pairs], dtype=torch.float64)
-    return KernelDistance(estimates.mean().item(), estimates.std().item() / subsets**0.5)
+    return mean_mmd(a, b, subsets, seed)
 
 
 def prompt_accuracy(images: Tensor, attributes: Sequence[Asked]) -> dict[str, float]:
@@ -195,7 +190,8 @@ def judge(images: Tensor) -> dict[str, Tensor]:
 def image_features(images: Tensor, features: Features = "judge") -> Tensor:
     """The features that the distances are measured in: uint8 images to float64 (N, D) on the CPU.
 
-    The judge's are 128. Over painted tigers each has mean 0 and standard deviation 1.
+    The judge's are 128, whitened: over painted tigers their mean is 0 and their covariance about 1,
+    less in directions in which tigers hardly vary. So distances are in units of how tigers differ.
 
     Raises:
         ValueError: ``features`` is unknown.
@@ -224,6 +220,13 @@ def frechet(a: Tensor, b: Tensor) -> float:
     return max(((a.mean(0) - b.mean(0)).square().sum() + traces - 2 * cross).item(), 0.0)
 
 
+def extrapolated_frechet(a: Tensor, b: Tensor) -> float:
+    """`frechet` for infinite N and M: the line through k = 1 ... 5 heaps, at k = 0."""
+    heaps = range(1, 6)
+    averages = [np.mean([frechet(x, y) for x, y in zip(_dealt(a, k), _dealt(b, k))]) for k in heaps]
+    return float(np.polynomial.Polynomial.fit(heaps, averages, 1)(0))
+
+
 def squared_mmd(a: Tensor, b: Tensor) -> float:
     """The unbiased estimate of Gretton et al. 2012, eq. 3, for features (N, D) and (M, D)."""
 
@@ -237,12 +240,19 @@ def squared_mmd(a: Tensor, b: Tensor) -> float:
     return (among(a) + among(b) - 2 * kernel(a, b).mean()).item()
 
 
+def mean_mmd(a: Tensor, b: Tensor, subsets: int = 10, seed: int = 0) -> KernelDistance:
+    """`kernel_distance` of features (N, D) and (M, D)."""
+    pairs = zip(_dealt(a, subsets, seed, 0), _dealt(b, subsets, seed, 1))
+    estimates = torch.tensor([squared_mmd(x, y) for x, y in pairs], dtype=torch.float64)
+    return KernelDistance(estimates.mean().item(), estimates.std().item() / subsets**0.5)
+
+
 def nearest(found: Tensor, known: Tensor) -> Neighbours:
     """`nearest_neighbours` of features (N, D) among features (M, D)."""
     distance, index = _nearest(found, known)
     usual = _nearest(known, known, itself=False)[0].median()
-    if usual == 0:
-        raise ValueError("most of references have an exact double: leave the doubles out")
+    if usual <= 1e-4 * known.std(0).norm():
+        raise ValueError("most of the references have an exact double: leave the doubles out")
     return Neighbours(index, distance, distance / usual)
 
 
@@ -265,7 +275,7 @@ def _nearest(found: Tensor, known: Tensor, itself: bool = True) -> tuple[Tensor,
     """Distance and index of the nearest of ``known``, which may leave out the one in its place."""
     parts = []
     for start in range(0, len(found), BATCH):
-        part = torch.cdist(found[start : start + BATCH], known)
+        part = torch.cdist(found[start : start + BATCH], known, compute_mode=EXACT)
         if not itself:
             part.diagonal(start).fill_(torch.inf)
         parts.append(part.min(1))

@@ -4,7 +4,9 @@ Tiger i of a seed is drawn from its attributes, and those from (seed, i) alone: 
 batch and on any device. The painting itself is in `_portrait`, `_backdrops` and `_maps`.
 """
 
+import numbers
 import operator
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -37,6 +39,8 @@ RANGES = {
     "scale": (0.68, 1.05),
     "light": (-70.0, 70.0),
 }
+
+painting = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,16 @@ class Tiger:
                 raise ValueError(f"{name} must be one of {listed} (got {getattr(self, name)!r})")
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not low <= value <= high:
-                raise ValueError(f"{name} must be from {low:g} to {high:g} (got {value!r})")
+            is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if not is_number or not low <= value <= high:
+                raise ValueError(
+                    f"{name} must be a number from {low:g} to {high:g} (got {value!r})"
+                )
+            # Equal tigers are the same in every respect: 1 becomes 1.0, and -0.0 becomes 0.0.
+            object.__setattr__(self, name, float(value) + 0.0)
         for name in ("stripes", "scene"):
-            _whole(name, getattr(self, name), 0, 2**63 - 1)
+            value = _whole(name, getattr(self, name), 0, 2**63 - 1)
+            object.__setattr__(self, name, value)
         if (self.backdrop == "night") != (self.daytime == "night"):
             raise ValueError(
                 "daytime must be 'night' with the backdrop 'night' and no other (got "
@@ -113,8 +123,8 @@ def procedural_tigers(
 ) -> tuple[Tensor, list[Tiger]]:
     """Paint n tigers of an endless series, each with attributes of its own.
 
-    All attributes are uniform and independent, but that a night backdrop has the daytime "night"
-    and no other has. No two tigers share a pattern of stripes.
+    All attributes but the two seeds are uniform, and they are independent, but that a night
+    backdrop has the daytime "night" and no other has. No two tigers share a pattern of stripes.
 
     Args:
         n: how many, at least 1.
@@ -134,7 +144,7 @@ def procedural_tigers(
     start = _whole("start", start, 0, 2**32 - n)
     seed = _whole("seed", seed, 0, 2**31 - 1)
     _checked_size(size)
-    keys = seed * 2**32 + torch.arange(start, start + n)
+    keys = seed * 2**32 + torch.arange(start, start + n, device="cpu")
     random = uniform(keys, 0, len(fields(Tiger))).tolist()
     tigers = [_drawn(key, row) for key, row in zip(keys.tolist(), random)]
     return paint(tigers, size, device), tigers
@@ -182,7 +192,7 @@ def paint(
     Raises:
         ValueError: if size is out of range, or attributes are not Tigers.
     """
-    size, device = _checked_size(size), torch.device(device)
+    size, device = _checked_size(size), torch.empty(0, device=device).device
     if isinstance(attributes, Tiger):
         return paint([attributes], size, device)[0]
     tigers = list(attributes)
@@ -190,25 +200,29 @@ def paint(
     if not tigers or not all(isinstance(tiger, Tiger) for tiger in tigers):
         raise ValueError("attributes must be a Tiger or a sequence of at least one")
     factor = -(-64 // size)  # below 64 pixels a stripe is finer than a pixel: paint large, average
-    draw_maps(factor * size, str(device))
+    area = (factor * size) ** 2
 
+    @torch.no_grad()
     def painted(some: list[Tiger]) -> Tensor:
         canvas = portraits(some, factor * size, device).transpose(0, 1)
         return (F.avg_pool2d(canvas, factor) * 255).round().to(torch.uint8)
 
-    if device.type != "cpu":
-        together = max(1, 2**22 // (factor * size) ** 2)  # enough to keep a GPU busy
-        return torch.cat([painted(tigers[i : i + together]) for i in range(0, n, together)])
-    # A thread paints some tigers, rather than all threads each line of one: they need not wait for
-    # one another, which on a busy machine takes most of the time.
-    threads = torch.get_num_threads()
-    together = max(1, min(-(-n // threads), 2**17 // (factor * size) ** 2))  # caches hold that
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            parts = pool.map(painted, [tigers[i : i + together] for i in range(0, n, together)])
-            return torch.cat(list(parts))
-    finally:
-        torch.set_num_threads(threads)  # in threads yet to come, whoever starts them
+    with painting:  # one call at a time, for the number of threads is the whole program's
+        draw_maps(factor * size, str(device))
+        threads = torch.get_num_threads() if device.type == "cpu" else 1
+        # As many at once as the caches of a CPU hold, or as keep a GPU busy.
+        most, least = (2**17, 2**15) if device.type == "cpu" else (2**22, 2**22)
+        together = max(1, min(most // area, max(least // area, -(-n // threads))))
+        parts = [tigers[i : i + together] for i in range(0, n, together)]
+        if threads == 1 or len(parts) == 1:
+            return torch.cat([painted(part) for part in parts])
+        # A thread paints some tigers, rather than all threads each line of one: they need not wait
+        # for one another, which on a busy machine takes most of the time.
+        try:
+            with ThreadPoolExecutor(threads, "", torch.set_num_threads, (1,)) as pool:
+                return torch.cat(list(pool.map(painted, parts)))
+        finally:
+            torch.set_num_threads(threads)  # in threads yet to come, whoever starts them
 
 
 def paint_tiger(size: int = 512) -> Tensor:

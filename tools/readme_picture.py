@@ -1,34 +1,53 @@
-"""Draw book/_static/tiger-noising.webp, the tiger at rising noise: for README and start page.
+"""Draw the two strips of README and start page, into book/_static.
 
 python tools/readme_picture.py
+
+tiger-noising.webp is the course's tiger at rising noise, painted-tigers.webp six painted tigers.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from tigerdiff.data import to_float, to_uint8
 from tigerdiff.diffusion import NoiseSchedule, add_noise
-from tigerdiff.tigers import paint_tiger
+from tigerdiff.tigers import Tiger, paint, paint_tiger
 
-TARGET = Path(__file__).parent.parent / "book/_static/tiger-noising.webp"
+FOLDER = Path(__file__).parent.parent / "book/_static"
 TIMES = (0, 50, 150, 300, 500, 1000)
 SIZE, GAP = 224, 8
+TIGERS = (
+    Tiger(backdrop="savanna", daytime="dusk", turn=-0.5, tilt=3, stripes=3, scene=4, gaze_x=-0.5),
+    Tiger(fur="white", backdrop="snow", mouth="roaring", daytime="noon", stripes=5, scene=5),
+    Tiger(fur="golden", backdrop="water", age="cub", ears="sideways", turn=0.6, stripes=8),
+    Tiger(fur="black", backdrop="night", daytime="night", turn=-0.2, tilt=0, light=65, stripes=2),
+    Tiger(mouth="roaring", age="cub", daytime="noon", turn=0.0, tilt=6, stripes=11, scene=3),
+    Tiger(fur="white", backdrop="water", daytime="dusk", ears="back", mouth="open", stripes=9),
+)
 
 
 def main() -> None:
-    """Write the picture: one square per time, with transparent gaps for light and dark pages."""
+    """Write both strips."""
     schedule = NoiseSchedule.linear()
     x0 = to_float(paint_tiger(SIZE)).expand(len(TIMES), -1, -1, -1)
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
-    images = add_noise(schedule, x0, torch.tensor(TIMES), eps)
-    pixels = to_uint8(images).permute(0, 2, 3, 1).numpy()
-    strip = Image.new("RGBA", ((SIZE + GAP) * len(TIMES) - GAP, SIZE))
-    for i, tile in enumerate(pixels):
-        strip.paste(Image.fromarray(tile), (i * (SIZE + GAP), 0))
-    strip.save(TARGET, quality=64, method=6)
-    print(f"{TARGET.name}: {strip.width} x {strip.height}, {TARGET.stat().st_size / 1000:.0f} kB")
+    noised = to_uint8(add_noise(schedule, x0, torch.tensor(TIMES), eps))
+    write("tiger-noising.webp", noised, quality=64)
+    write("painted-tigers.webp", paint(TIGERS, SIZE), quality=82)
+
+
+def write(name: str, images: Iterable[Tensor], quality: int) -> None:
+    """One square after another, with transparent gaps for light and dark pages."""
+    tiles = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+    strip = Image.new("RGBA", ((SIZE + GAP) * len(tiles) - GAP, SIZE))
+    for i, tile in enumerate(tiles):
+        strip.paste(tile, (i * (SIZE + GAP), 0))
+    path = FOLDER / name
+    strip.save(path, quality=quality, method=6)
+    print(f"{name}: {strip.width} x {strip.height}, {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":
