@@ -25,7 +25,7 @@ import torch
 from PIL import Image, ImageCms, ImageDraw
 from safetensors import safe_open
 
-from tigerdiff import _downloads, _files, data
+from tigerdiff import _downloads, _files, data, painted
 from tigerdiff.data import (
     batches,
     cifar100_tigers,
@@ -1056,6 +1056,14 @@ def test_painted_batches_resume_exactly_and_leave_the_global_generator_alone():
     for a, b in zip(straight, take_painted(2, 16, 2, seed=1, start=4), strict=True):
         assert a.equal(b)
     assert torch.get_rng_state().equal(state)
+
+
+def test_batches_painted_together_are_those_painted_alone(monkeypatch):
+    alone = take_painted(7, 16, 2, seed=1, start=1, rank=1, world_size=2)
+    monkeypatch.setattr(painted, "_together", lambda device, batch_size: 3)
+    together = take_painted(7, 16, 2, seed=1, start=1, rank=1, world_size=2)
+    for a, b in zip(alone, together, strict=True):
+        assert (a - b).abs().max() <= 1.01 / 127.5
 
 
 def test_ranks_share_the_painted_stream_without_overlap():

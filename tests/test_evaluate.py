@@ -222,8 +222,25 @@ def test_too_few_pictures_are_a_sentence(evaluate, tigers, tmp_path):
     assert evaluate("--images", few) == (
         f"tigerdiff: {few} gives 19 pictures: a distance takes at least 20"
     )
-    assert "gives 19 pictures" in evaluate("--images", tigers, "--reference", few)
+    assert "few holds 19 pictures" in evaluate("--images", tigers, "--reference", few)
     assert not (tmp_path / "evaluation.json").exists()
+
+
+def test_what_cannot_be_compared_or_kept_is_said_before_the_work(
+    evaluate, run, tmp_path, monkeypatch
+):
+    def drawn(*arguments):
+        raise AssertionError("drew in vain")
+
+    monkeypatch.setattr(_evaluation, "drawn_pictures", drawn)
+    nowhere = evaluate("--checkpoint", run, "--reference", "nowhere")
+    assert nowhere == "tigerdiff: --reference must be 'painted' or a folder, and nowhere is none"
+    render_folder(tmp_path / "few", 3, SIZE, progress=False)
+    few = evaluate("--checkpoint", run, "--reference", tmp_path / "few")
+    assert few.endswith("few holds 3 pictures: a distance takes at least 20")
+    (tmp_path / "file").write_text("")
+    out = evaluate("--checkpoint", run, "--out", tmp_path / "file" / "x.json")
+    assert out.endswith("file is a file: choose another --out")
 
 
 def test_results_of_another_command_are_kept(evaluate, tigers, tmp_path):

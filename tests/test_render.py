@@ -219,9 +219,43 @@ def test_what_a_kill_has_cut_is_mended(rendered, tmp_path, cut):
     table.write_bytes(table.read_bytes()[:-9])
     (tmp_path / "tiger-000005.png.0f.part").write_bytes(b"half")
     if cut == "metadata.csv":
-        assert len(read_tigers(tmp_path)) == 4
+        with pytest.raises(ValueError, match="the last line of .* has no end and may be cut"):
+            read_tigers(tmp_path)
     render_folder(tmp_path, 12, SIZE, 5, resume=True, progress=False)
     assert contents(tmp_path) == contents(rendered)
+
+
+@pytest.mark.parametrize("left", [["metadata.csv"], ["captions.csv"], []])
+def test_a_stop_between_the_tables_can_be_gone_on_with(rendered, tmp_path, left):
+    for name in left:
+        header = (rendered / name).read_text(encoding="utf-8").split("\n")[0]
+        (tmp_path / name).write_text(f"{header}\n", encoding="utf-8")
+    (tmp_path / "metadata.csv.3f.part").write_text("half", encoding="utf-8")
+    render_folder(tmp_path, 12, SIZE, 5, resume=bool(left), progress=False)
+    assert contents(tmp_path) == contents(rendered)
+
+
+def test_resume_paints_again_from_the_first_picture_that_is_gone(rendered, tmp_path):
+    render_folder(tmp_path, 9, SIZE, 5, progress=False)
+    (tmp_path / "tiger-000004.png").unlink()
+    render_folder(tmp_path, 12, SIZE, 5, resume=True, progress=False)
+    assert contents(tmp_path) == contents(rendered)
+
+
+def test_a_damaged_picture_is_named_with_its_remedy(tmp_path):
+    render_folder(tmp_path, 3, SIZE, 5, progress=False)
+    (tmp_path / "tiger-000002.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="tiger-000002.png is damaged: delete it, and --resume"):
+        render_folder(tmp_path, 5, SIZE, 5, resume=True, progress=False)
+
+
+def test_tables_of_spreadsheets_are_read(rendered, tmp_path):
+    text = (rendered / "metadata.csv").read_text(encoding="utf-8")
+    (tmp_path / "metadata.csv").write_text(text, encoding="utf-8-sig", newline="\r\n")
+    assert read_tigers(tmp_path) == read_tigers(rendered)
+    (tmp_path / "metadata.csv").write_bytes(text.replace("tiger-", "tigré-").encode("latin-1"))
+    with pytest.raises(ValueError, match="metadata.csv is not in UTF-8"):
+        read_tigers(tmp_path)
 
 
 def test_resume_adds_tigers_and_takes_none_away(rendered, tmp_path, monkeypatch):

@@ -61,18 +61,24 @@ PATTERNS = (
     "{scene}, a {plain} with a {fur} coat {verb}",
 )
 
+
+def wide_eyed(tiger: Tiger) -> bool:
+    """Whether the eyes are open and large enough to see where they look."""
+    return tiger.mouth != "roaring" and tiger.scale > 0.8
+
+
 # Of each topic at most one is told, and that only if it holds: wordings, and when they are true.
 DETAILS: tuple[tuple[tuple[str, Callable[[Tiger], bool]], ...], ...] = (
     (
         ("looking at you", lambda t: max(abs(t.gaze_x), abs(t.gaze_y), abs(t.turn)) < 0.25),
-        ("looking to the left", lambda t: t.gaze_x < -0.5 and t.turn < 0.2),
-        ("looking to the right", lambda t: t.gaze_x > 0.5 and t.turn > -0.2),
-        ("looking up", lambda t: t.gaze_y < -0.5),
-        ("looking down", lambda t: t.gaze_y > 0.5),
+        ("looking to the left", lambda t: t.gaze_x < -0.6 and t.turn < 0.2 and wide_eyed(t)),
+        ("looking to the right", lambda t: t.gaze_x > 0.6 and t.turn > -0.2 and wide_eyed(t)),
+        ("looking up", lambda t: t.gaze_y < -0.7 and wide_eyed(t)),
+        ("looking down", lambda t: t.gaze_y > 0.7 and wide_eyed(t)),
     ),
     (
-        ("its head turned to the left", lambda t: t.turn < -0.5),
-        ("its head turned to the right", lambda t: t.turn > 0.5),
+        ("its head turned to the left", lambda t: t.turn < -0.6),
+        ("its head turned to the right", lambda t: t.turn > 0.6),
         ("its head tilted to the left", lambda t: t.tilt < -7),
         ("its head tilted to the right", lambda t: t.tilt > 7),
     ),

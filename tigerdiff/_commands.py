@@ -48,7 +48,8 @@ def render_command(
         line = f"Stopped; {len(read_tigers(out))} of {n} tigers are in {out}. Go on with:"
         typer.echo(f"\n{line}\n  {go_on_command()}", err=True)
         raise typer.Exit(130) from None
-    typer.echo(f"{out}: {n} tigers of {size} x {size} pixels, captions.csv and metadata.csv")
+    there = len(read_tigers(out))
+    typer.echo(f"{out}: {there} tigers of {size} x {size} pixels, captions.csv and metadata.csv")
 
 
 def evaluate_command(
@@ -111,6 +112,7 @@ def evaluate_command(
         raise ValueError("--sampler and --steps go with --checkpoint, not with --images")
     command = typed(["tigerdiff", *sys.argv[1:]])
     _evaluation.check_out(out, command)  # before the work, not after it
+    _evaluation.check_reference(reference, checkpoint)
     training = None
     if checkpoint is not None:
         how = (sampler or "ddim", steps or 50, n or 2048)
@@ -121,8 +123,9 @@ def evaluate_command(
         pictures = _evaluation.folder_pictures(images, n, seed)
     compared = _evaluation.reference_pictures(reference, pictures.images, seed)
     results = _evaluation.evaluate(pictures, *compared, training)
+    typer.echo(_evaluation.table(results))
     _evaluation.write(_evaluation.provenance(command, seed) | results, out)
-    typer.echo(f"{_evaluation.table(results)}\n\n{out}: these, the seeds and the versions")
+    typer.echo(f"\n{out}: these, the seeds and the versions")
 
 
 def go_on_command() -> str:

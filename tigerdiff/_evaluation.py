@@ -155,13 +155,40 @@ def drawn_pictures(checkpoint: Path, sampler: str, steps: int, n: int, seed: int
     return Pictures(torch.cat(parts), f"{folder}, {sampler} with {steps} steps")
 
 
+def check_reference(source: str, checkpoint: Path | None) -> None:
+    """Nothing, if there is such a reference, so that no work is done in vain.
+
+    Raises:
+        NotADirectoryError: it is no folder.
+        ValueError: it has too few pictures, or the network draws smaller ones than are painted.
+    """
+    if source == "painted":
+        if checkpoint is not None:
+            state = runs.read_state(runs.find_checkpoint(checkpoint))
+            if (size := state["network"]["size"]) < 16:
+                raise ValueError(
+                    f"{checkpoint} draws {size} x {size} pixels and tigers are painted from 16 on: "
+                    "compare with a folder, --reference DIR"
+                )
+        return
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise NotADirectoryError(f"--reference must be 'painted' or a folder, and {source} is none")
+    if (n := len(_files.find_pictures(folder)[0])) < FEWEST:
+        raise ValueError(f"{source} holds {n} pictures: a distance takes at least {FEWEST}")
+
+
 def training_pictures(checkpoint: Path, n: int) -> Pictures | None:
     """Up to n of those that a checkpoint was trained on, or None where they are no more."""
     state = runs.read_state(runs.find_checkpoint(checkpoint))
     data, size, seed = (state["config"][name] for name in ("data", "image_size", "seed"))
     if data == "painted":
-        return painted_pictures(max(2, min(n, state["images"])), size, seed)
-    if not Path(data).is_dir():
+        some = painted_pictures(max(2, min(n, state["images"])), size, seed)
+        if len(some.images) < state["images"]:
+            some = some._replace(source=f"the first of {state['images']} {some.source}")
+        return some
+    if not Path(data).expanduser().is_dir():
+        _files.logger.warning("%s, the training pictures, are not there to look for copies", data)
         return None
     photos = folder_pictures(Path(data), n, seed, size)
     return photos._replace(images=torch.cat([photos.images, photos.images.flip(-1)]))  # as trained
@@ -187,8 +214,15 @@ def check_out(out: Path, command: str) -> None:
     """Nothing, if results may be written there: over nothing, or over those of the same command.
 
     Raises:
-        FileExistsError: otherwise.
+        FileExistsError: there is something else.
+        NotADirectoryError, PermissionError: its folder cannot be one, or cannot be written to.
     """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(f"{out.parent} is a file: choose another --out") from None
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(f"{out.parent} cannot be written to: choose another --out")
     if not out.exists():
         return
     try:
@@ -238,7 +272,7 @@ def _size(paths: Iterable[Path]) -> int:
     for path in paths:
         unusable = contextlib.suppress(OSError, ValueError, Image.DecompressionBombError)
         with unusable, Image.open(path) as picture:
-            return min(*picture.size, LARGEST)
+            return max(16, min(*picture.size, LARGEST))
     return LARGEST
 
 

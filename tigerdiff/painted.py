@@ -19,7 +19,7 @@ from torch import Tensor
 from tigerdiff import _files
 from tigerdiff._captions import caption
 from tigerdiff.data import check_place, to_float
-from tigerdiff.tigers import CHOICES, RANGES, Tiger, procedural_tigers
+from tigerdiff.tigers import CHOICES, RANGES, Tiger, paint, procedural_tigers, series
 
 ATTRIBUTES = tuple(field.name for field in fields(Tiger))
 # metadata.csv is where Hugging Face datasets look, captions.csv is for people and other programs.
@@ -65,11 +65,14 @@ def painted_batches(
     check_painted("size", size, seed)
     check_place(batch_size, seed, start, rank, world_size)
 
-    def batch(k: int) -> Tensor:
-        first = (k * world_size + rank) * batch_size  # in the stream
-        return to_float(procedural_tigers(batch_size, size, seed, device, start=first)[0])
+    together = _together(torch.device(device), batch_size)
 
-    return map(batch, itertools.count(start))
+    def painted(first: int) -> Iterator[Tensor]:
+        places = [(k * world_size + rank) * batch_size for k in range(first, first + together)]
+        tigers = [t for at in places for t in series(batch_size, seed, start=at)]
+        return map(to_float, paint(tigers, size, device).split(batch_size))
+
+    return itertools.chain.from_iterable(map(painted, itertools.count(start, together)))
 
 
 def render_folder(
@@ -142,10 +145,19 @@ def read_tigers(folder: str | os.PathLike[str]) -> dict[str, Tiger]:
         The tigers, in the table's order; none if there is no table, or none with such columns.
 
     Raises:
-        ValueError: a row is damaged; the sentence names its line.
+        ValueError: a row is damaged or cut, or the table is not in UTF-8; the sentence says which.
     """
     path = Path(folder).expanduser() / "metadata.csv"
-    table = csv.DictReader(_whole_lines(path))
+    try:  # spreadsheets write a byte order mark, hence -sig
+        text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not in UTF-8: save it anew in that encoding") from error
+    if not text.endswith("\n") and text:
+        raise ValueError(
+            f"the last line of {path} has no end and may be cut: add the end, or go on with the "
+            "rendering (tigerdiff render --resume)"
+        )
+    table = csv.DictReader(io.StringIO(text, newline=""))
     if not {"file_name", *ATTRIBUTES} <= set(table.fieldnames or ()):
         return {}
     tigers = {}
@@ -166,12 +178,20 @@ def check_painted(name: str, size: int, seed: int) -> None:
         raise ValueError(f"{name} must be 16 ... 1024 for painted tigers (got {size})")
 
 
+def _together(device: torch.device, batch_size: int) -> int:
+    """Batches to paint at once: on a GPU a thousand tigers cost no more launches than one."""
+    return 1 if device.type == "cpu" else max(1, 1024 // batch_size)
+
+
 def _kept_lines(root: Path, size: int, seed: int, resume: bool) -> dict[str, list[str]]:
     """The lines of each table that stay, from its header on, in a folder that now exists."""
     if root.exists() and not root.is_dir():
         raise NotADirectoryError(f"out must be a folder, and {root} is a file: choose another out")
     root.mkdir(parents=True, exist_ok=True)
     headers = {name: _line(columns) for name, columns in COLUMNS.items()}
+    for pattern in ("tiger-*.png.*.part", "*.csv.*.part"):  # left over by a kill
+        for left_over in root.glob(pattern):
+            left_over.unlink()
     if all(_files.is_litter(path.name) for path in root.iterdir()):
         return {name: [header] for name, header in headers.items()}
     if not resume:
@@ -179,25 +199,35 @@ def _kept_lines(root: Path, size: int, seed: int, resume: bool) -> dict[str, lis
             f"{root} is not empty: choose another out, or add to the tigers in it with --resume "
             "(resume=True)"
         )
-    lines = {name: _whole_lines(root / name) for name in COLUMNS}
-    if any(lines[name][:1] != [header] for name, header in headers.items()):
+    there = {name: _whole_lines(root / name) for name in COLUMNS if (root / name).exists()}
+    if not there or any(lines[:1] != [headers[name]] for name, lines in there.items()):
         raise ValueError(f"{root} holds no tigers that could be added to: choose another out")
-    if done := min(map(len, lines.values())) - 1:  # as many as all the tables tell of
+    lines = {name: there.get(name, [header]) for name, header in headers.items()}
+    told = min(map(len, lines.values())) - 1  # by all the tables
+    done = next((i for i in range(told) if not (root / _name(i)).exists()), told)
+    if done:
         row = _row(done - 1, procedural_tigers(1, 16, seed, start=done - 1)[1][0])
-        with Image.open(root / row["file_name"]) as picture:
-            sizes = picture.size
+        try:
+            with Image.open(root / row["file_name"]) as picture:
+                sizes = picture.size
+        except OSError as error:
+            raise ValueError(
+                f"{root / row['file_name']} is damaged: delete it, and --resume paints it again"
+            ) from error
         if lines["metadata.csv"][done] != _line(row.values()) or sizes != (size, size):
             raise ValueError(
                 f"{root} holds tigers of another size, seed or version of tigerdiff: "
                 "resume with the same, or choose another out"
             )
-    for left_over in root.glob("tiger-*.png.*.part"):  # by a kill
-        left_over.unlink()
     return {name: lines[name][: done + 1] for name in COLUMNS}
 
 
+def _name(i: int) -> str:
+    return f"tiger-{i:06d}.png"
+
+
 def _row(i: int, tiger: Tiger) -> dict[str, Any]:
-    return {"file_name": f"tiger-{i:06d}.png", "text": caption(tiger), **asdict(tiger)}
+    return {"file_name": _name(i), "text": caption(tiger), **asdict(tiger)}
 
 
 def _line(values: Iterable[object]) -> str:

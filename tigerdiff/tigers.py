@@ -140,14 +140,19 @@ def procedural_tigers(
     Raises:
         ValueError: naming the argument that is out of range.
     """
+    _checked_size(size)
+    tigers = series(n, seed, start=start)
+    return paint(tigers, size, device), tigers
+
+
+def series(n: int, seed: int = 0, *, start: int = 0) -> list[Tiger]:
+    """The attributes of :func:`procedural_tigers`, without the pictures; same arguments."""
     n = _whole("n", n, 1, 2**32)
     start = _whole("start", start, 0, 2**32 - n)
     seed = _whole("seed", seed, 0, 2**31 - 1)
-    _checked_size(size)
     keys = seed * 2**32 + torch.arange(start, start + n, device="cpu")
     random = uniform(keys, 0, len(fields(Tiger))).tolist()
-    tigers = [_drawn(key, row) for key, row in zip(keys.tolist(), random)]
-    return paint(tigers, size, device), tigers
+    return [_drawn(key, row) for key, row in zip(keys.tolist(), random)]
 
 
 def _drawn(key: int, random: list[float]) -> Tiger:
