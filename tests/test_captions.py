@@ -24,7 +24,7 @@ from tigerdiff._captions import (
     VOCABULARY,
     caption,
 )
-from tigerdiff.tigers import CHOICES, RANGES, Tiger
+from tigerdiff.tigers import CHOICES, RANGES, Tiger, paint
 
 WORDS = {
     "fur": {"orange": "orange", "white": "white", "golden": "golden", "black": "black"},
@@ -49,15 +49,24 @@ WORDS = {
     },
 }
 
+
+def wide_eyed(tiger):
+    return tiger.mouth in ("closed", "open") and tiger.scale >= 0.8
+
+
 # What must hold of a tiger for each detail; looser or equal to the thresholds, in other words.
 CLAIMS = {
     r"looking at you": lambda t: abs(t.gaze_x) + abs(t.gaze_y) < 0.5 and abs(t.turn) < 0.25,
-    r"looking to the left": lambda t: t.gaze_x <= -0.5 and t.gaze_x + t.turn < -0.3,
-    r"looking to the right": lambda t: t.gaze_x >= 0.5 and t.gaze_x + t.turn > 0.3,
-    r"looking up": lambda t: t.gaze_y <= -0.5,
-    r"looking down": lambda t: t.gaze_y >= 0.5,
-    r"head turned to the left": lambda t: t.turn <= -0.5,
-    r"head turned to the right": lambda t: t.turn >= 0.5,
+    r"looking to the left": (
+        lambda t: t.gaze_x <= -0.6 and t.gaze_x + t.turn < -0.4 and wide_eyed(t)
+    ),
+    r"looking to the right": (
+        lambda t: t.gaze_x >= 0.6 and t.gaze_x + t.turn > 0.4 and wide_eyed(t)
+    ),
+    r"looking up": lambda t: t.gaze_y <= -0.7 and wide_eyed(t),
+    r"looking down": lambda t: t.gaze_y >= 0.7 and wide_eyed(t),
+    r"head turned to the left": lambda t: t.turn <= -0.6,
+    r"head turned to the right": lambda t: t.turn >= 0.6,
     r"head tilted to the left": lambda t: t.tilt <= -7,
     r"head tilted to the right": lambda t: t.tilt >= 7,
     r"ears forward": lambda t: t.ears == "forward",
@@ -119,6 +128,36 @@ def test_details_are_true_and_said_now_and_then(told):
             said[claim] += 1
     assert min(said.values()) > 10, said
     assert all(count > 0.15 * len(told) for count in counts), counts
+
+
+@pytest.mark.parametrize("age", CHOICES["age"])
+@pytest.mark.parametrize("fur", CHOICES["fur"])
+@pytest.mark.parametrize(
+    ("gaze", "claim"),
+    [
+        ({"gaze_x": -0.61}, "looking to the left"),
+        ({"gaze_x": 0.61}, "looking to the right"),
+        ({"gaze_y": -0.71}, "looking up"),
+        ({"gaze_y": 0.71}, "looking down"),
+    ],
+)
+def test_a_gaze_that_is_told_is_seen_even_of_a_small_tiger(age, fur, gaze, claim):
+    ahead = Tiger(age=age, fur=fur, scale=0.81, turn=0.0, tilt=0.0)
+    aside = replace(ahead, **gaze)
+    assert any(claim in caption(aside, seed) for seed in range(300))
+    change = paint(aside, 128).int() - paint(ahead, 128)
+    assert (change.abs() > 24).sum() >= 20
+    rows, columns = (change.abs().amax((0, axis)) > 24 for axis in (2, 1))
+    eyes = rows.nonzero().flatten().tolist()
+    assert eyes[-1] - eyes[0] < 20, "both eyes, and nothing else, on one height"
+    assert columns[:64].any() and columns[64:].any()
+
+
+@pytest.mark.parametrize("dim", [{"mouth": "roaring"}, {"scale": 0.79}])
+def test_a_gaze_of_eyes_that_are_small_or_narrowed_is_not_told(dim):
+    for gaze in ({"gaze_x": -1.0}, {"gaze_x": 1.0}, {"gaze_y": -1.0}, {"gaze_y": 1.0}):
+        tiger = Tiger(**dim, **gaze)
+        assert not any("looking" in caption(tiger, seed) for seed in range(200))
 
 
 def test_a_tiger_of_which_nothing_is_clear_has_no_such_detail():

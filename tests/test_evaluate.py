@@ -1,6 +1,7 @@
 """``tigerdiff evaluate``: which pictures are measured, against which, and what is kept of it."""
 
 import json
+import os
 import re
 import sys
 from datetime import datetime, timedelta, timezone
@@ -179,10 +180,14 @@ def test_a_run_draws_in_heaps_and_is_asked_for_its_training_tigers(evaluate, run
 
 def test_training_pictures_are_no_more_than_were_seen(run):
     assert len(training_pictures(run, 2048).images) == 3 * 8
-    assert len(training_pictures(run, 5).images) == 5
+    few = training_pictures(run, 5)
+    assert len(few.images) == 5
+    assert few.source == "the first 5 of 24 painted tigers of seed 4"
 
 
-def test_photos_that_a_run_was_trained_on_are_found_with_their_mirror_images(tigers, tmp_path):
+def test_photos_that_a_run_was_trained_on_are_found_with_their_mirror_images(
+    evaluate, tigers, tmp_path
+):
     config = TrainConfig(
         tigers, tmp_path / "run", image_size=SIZE, steps=1, batch_size=4, channels=8, blocks=1,
         sample_every=0,
@@ -193,6 +198,11 @@ def test_photos_that_a_run_was_trained_on_are_found_with_their_mirror_images(tig
     (state,) = (tmp_path / "run").glob("checkpoints/*/state.json")
     state.write_text(state.read_text().replace(str(tigers), str(tmp_path / "gone")))
     assert training_pictures(tmp_path / "run", 100) is None
+    words = ["--checkpoint", tmp_path / "run", "-n", 20, "--steps", 1]
+    said, results = evaluate(*words)
+    source = "painted tigers of seed 2000000000, as no training pictures were found"
+    assert results["sources"]["nearest_among"] == f"{source}: 20 of 16 x 16 pixels"
+    assert f"nearest among: {source}: 20 of" in said
 
 
 def test_copies_are_found():
@@ -222,7 +232,7 @@ def test_too_few_pictures_are_a_sentence(evaluate, tigers, tmp_path):
     assert evaluate("--images", few) == (
         f"tigerdiff: {few} gives 19 pictures: a distance takes at least 20"
     )
-    assert "few holds 19 pictures" in evaluate("--images", tigers, "--reference", few)
+    assert "few gives 19 pictures" in evaluate("--images", tigers, "--reference", few)
     assert not (tmp_path / "evaluation.json").exists()
 
 
@@ -237,10 +247,55 @@ def test_what_cannot_be_compared_or_kept_is_said_before_the_work(
     assert nowhere == "tigerdiff: --reference must be 'painted' or a folder, and nowhere is none"
     render_folder(tmp_path / "few", 3, SIZE, progress=False)
     few = evaluate("--checkpoint", run, "--reference", tmp_path / "few")
-    assert few.endswith("few holds 3 pictures: a distance takes at least 20")
+    assert few.endswith("few gives 3 pictures: a distance takes at least 20")
     (tmp_path / "file").write_text("")
     out = evaluate("--checkpoint", run, "--out", tmp_path / "file" / "x.json")
-    assert out.endswith("file is a file: choose another --out")
+    assert out.endswith("file is no folder: choose another --out")
+
+
+def test_a_network_smaller_than_tigers_are_painted_is_said_before_the_work(
+    evaluate, tigers, tmp_path
+):
+    config = TrainConfig(
+        tigers, tmp_path / "run", image_size=8, steps=1, batch_size=4, channels=8, blocks=1,
+        sample_every=0,
+    )  # fmt: skip
+    list(train(config))
+    said = evaluate("--checkpoint", tmp_path / "run")
+    assert said == (
+        f"tigerdiff: {tmp_path / 'run'} draws 8 x 8 pixels and tigers are painted from 16 on: "
+        "compare with a folder, --reference DIR"
+    )
+
+
+def test_an_out_that_cannot_be_written_to_is_said_before_the_work(evaluate, tigers, monkeypatch):
+    monkeypatch.setattr(_evaluation.os, "access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr(_evaluation, "folder_pictures", None)
+    said = evaluate("--images", tigers, "--out", "here.json")
+    assert said.endswith("cannot be written to: choose another --out")
+
+
+def test_the_table_is_said_though_the_results_cannot_be_kept(tigers, tmp_path, monkeypatch, capfd):
+    def full(*arguments):
+        raise OSError("No space left on device")
+
+    words = ["evaluate", "--images", str(tigers), "--out", str(tmp_path / "a.json")]
+    monkeypatch.setattr(sys, "argv", ["tigerdiff", *words])
+    monkeypatch.setattr(_evaluation, "write", full)
+    with pytest.raises(SystemExit):
+        cli.main()
+    said, err = capfd.readouterr()
+    assert "Frechet distance" in said
+    assert err.endswith("tigerdiff: No space left on device\n")
+
+
+def test_the_size_of_a_folder_is_one_that_tigers_have(evaluate, tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    for i in range(20):
+        Image.new("RGB", (8, 8), (12 * i, 99, 0)).save(folder / f"{i:02d}.png")
+    results = evaluate("--images", folder)[1]
+    assert results["sources"]["pictures"] == f"{folder}: 20 of 16 x 16 pixels"
 
 
 def test_results_of_another_command_are_kept(evaluate, tigers, tmp_path):

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tigerdiff import _files, painted
+from tigerdiff import _commands, _files, painted
 from tigerdiff.data import load_folder
 from tigerdiff.painted import ATTRIBUTES, read_tigers, render_folder
 from tigerdiff.tigers import CHOICES, RANGES, Tiger, caption, paint, procedural_tigers
@@ -225,6 +226,45 @@ def test_what_a_kill_has_cut_is_mended(rendered, tmp_path, cut):
     assert contents(tmp_path) == contents(rendered)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_a_table_whose_last_line_has_no_end_is_read_in_full(rendered, tmp_path, end):
+    text = (rendered / "metadata.csv").read_text(encoding="utf-8")
+    (tmp_path / "metadata.csv").write_bytes((text.rstrip("\n") + end).encode())
+    assert read_tigers(tmp_path) == read_tigers(rendered)
+
+
+def test_part_files_of_others_are_left_alone(tmp_path):
+    others = {"data.csv.gz.part", "notes.part", "metadata.csv.zip.part", "my-tiger-1.png.0f.part"}
+    for name in others:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "captions.csv.0f.part").write_text("half")
+    with pytest.raises(FileExistsError):
+        render_folder(tmp_path, 1, SIZE, progress=False)
+    assert set(contents(tmp_path)) == others
+
+
+@pytest.mark.parametrize("gone", ["tiger-000000.png", "metadata.csv", "captions.csv"])
+def test_other_tigers_are_refused_though_there_is_none_to_keep(tmp_path, gone):
+    render_folder(tmp_path, 3, SIZE, 6, progress=False)
+    (tmp_path / gone).unlink()
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="holds tigers of another size, seed or version"):
+        render_folder(tmp_path, 3, SIZE, 5, resume=True, progress=False)
+    assert contents(tmp_path) == before
+    render_folder(tmp_path, 3, SIZE, 6, resume=True, progress=False)
+    assert list(read_tigers(tmp_path).values()) == procedural_tigers(3, SIZE, 6)[1]
+
+
+def test_the_command_tells_how_many_tigers_are_there(tmp_path, capsys):
+    render_folder(tmp_path, 5, SIZE, progress=False)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        _commands.render_command(tmp_path, 3, SIZE, 0, resume=True)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().out.startswith(f"{tmp_path}: 5 tigers of 16 x 16 pixels")
+
+
 @pytest.mark.parametrize("left", [["metadata.csv"], ["captions.csv"], []])
 def test_a_stop_between_the_tables_can_be_gone_on_with(rendered, tmp_path, left):
     for name in left:
@@ -254,8 +294,9 @@ def test_tables_of_spreadsheets_are_read(rendered, tmp_path):
     (tmp_path / "metadata.csv").write_text(text, encoding="utf-8-sig", newline="\r\n")
     assert read_tigers(tmp_path) == read_tigers(rendered)
     (tmp_path / "metadata.csv").write_bytes(text.replace("tiger-", "tigré-").encode("latin-1"))
-    with pytest.raises(ValueError, match="metadata.csv is not in UTF-8"):
-        read_tigers(tmp_path)
+    for read in (read_tigers, lambda out: render_folder(out, 1, SIZE, 5, resume=True)):
+        with pytest.raises(ValueError, match="metadata.csv is not in UTF-8"):
+            read(tmp_path)
 
 
 def test_resume_adds_tigers_and_takes_none_away(rendered, tmp_path, monkeypatch):

@@ -111,18 +111,20 @@ def evaluate_command(
     if images is not None and (sampler or steps):
         raise ValueError("--sampler and --steps go with --checkpoint, not with --images")
     command = typed(["tigerdiff", *sys.argv[1:]])
-    _evaluation.check_out(out, command)  # before the work, not after it
-    _evaluation.check_reference(reference, checkpoint)
+    _evaluation.check_reference(reference, checkpoint)  # before the work, not after it
+    _evaluation.check_out(out, command)
     training = None
     if checkpoint is not None:
         how = (sampler or "ddim", steps or 50, n or 2048)
-        pictures = _evaluation.drawn_pictures(checkpoint, *how, seed)
         training = _evaluation.training_pictures(checkpoint, how[-1])
+        pictures = _evaluation.drawn_pictures(checkpoint, *how, seed)
     else:
         assert images is not None
         pictures = _evaluation.folder_pictures(images, n, seed)
-    compared = _evaluation.reference_pictures(reference, pictures.images, seed)
-    results = _evaluation.evaluate(pictures, *compared, training)
+    real, floor = _evaluation.reference_pictures(reference, pictures.images, seed)
+    if checkpoint is not None and training is None:
+        training = real._replace(source=f"{real.source}, as no training pictures were found")
+    results = _evaluation.evaluate(pictures, real, floor, training)
     typer.echo(_evaluation.table(results))
     _evaluation.write(_evaluation.provenance(command, seed) | results, out)
     typer.echo(f"\n{out}: these, the seeds and the versions")

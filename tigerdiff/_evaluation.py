@@ -68,10 +68,7 @@ def evaluate(
         ValueError: there are too few pictures.
     """
     for x in (pictures, reference):
-        if len(x.images) < FEWEST:
-            raise ValueError(
-                f"{x.source} gives {len(x.images)} pictures: a distance takes at least {FEWEST}"
-            )
+        _check_enough(x)
     known = training or reference
     sets = {"pictures": pictures} | ({"floor": floor} if floor else {})
     results: dict[str, Any] = {
@@ -156,41 +153,40 @@ def drawn_pictures(checkpoint: Path, sampler: str, steps: int, n: int, seed: int
 
 
 def check_reference(source: str, checkpoint: Path | None) -> None:
-    """Nothing, if there is such a reference, so that no work is done in vain.
+    """Nothing, if there is such a reference for what a checkpoint draws, if that is given.
 
     Raises:
         NotADirectoryError: it is no folder.
         ValueError: it has too few pictures, or the network draws smaller ones than are painted.
     """
-    if source == "painted":
-        if checkpoint is not None:
-            state = runs.read_state(runs.find_checkpoint(checkpoint))
-            if (size := state["network"]["size"]) < 16:
-                raise ValueError(
-                    f"{checkpoint} draws {size} x {size} pixels and tigers are painted from 16 on: "
-                    "compare with a folder, --reference DIR"
-                )
-        return
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
+    if source != "painted" and not Path(source).expanduser().is_dir():
         raise NotADirectoryError(f"--reference must be 'painted' or a folder, and {source} is none")
-    if (n := len(_files.find_pictures(folder)[0])) < FEWEST:
-        raise ValueError(f"{source} holds {n} pictures: a distance takes at least {FEWEST}")
+    if checkpoint is None:
+        return
+    size: Any = runs.load_checkpoint(checkpoint)[0].config["size"]
+    if source != "painted":
+        _check_enough(folder_pictures(Path(source), None, 0, size))
+    elif size < 16:
+        raise ValueError(
+            f"{checkpoint} draws {size} x {size} pixels and tigers are painted from 16 on: "
+            "compare with a folder, --reference DIR"
+        )
 
 
 def training_pictures(checkpoint: Path, n: int) -> Pictures | None:
-    """Up to n of those that a checkpoint was trained on, or None where they are no more."""
+    """Up to n of those that a checkpoint was trained on, or None where they are not found."""
     state = runs.read_state(runs.find_checkpoint(checkpoint))
     data, size, seed = (state["config"][name] for name in ("data", "image_size", "seed"))
     if data == "painted":
         some = painted_pictures(max(2, min(n, state["images"])), size, seed)
         if len(some.images) < state["images"]:
-            some = some._replace(source=f"the first of {state['images']} {some.source}")
+            first = f"the first {len(some.images)} of {state['images']}"
+            some = some._replace(source=f"{first} {some.source}")
         return some
-    if not Path(data).expanduser().is_dir():
-        _files.logger.warning("%s, the training pictures, are not there to look for copies", data)
+    try:
+        photos = folder_pictures(Path(data), n, seed, size)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    photos = folder_pictures(Path(data), n, seed, size)
     return photos._replace(images=torch.cat([photos.images, photos.images.flip(-1)]))  # as trained
 
 
@@ -220,7 +216,7 @@ def check_out(out: Path, command: str) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise NotADirectoryError(f"{out.parent} is a file: choose another --out") from None
+        raise NotADirectoryError(f"{out.parent} is no folder: choose another --out") from None
     if not os.access(out.parent, os.W_OK):
         raise PermissionError(f"{out.parent} cannot be written to: choose another --out")
     if not out.exists():
@@ -274,6 +270,13 @@ def _size(paths: Iterable[Path]) -> int:
         with unusable, Image.open(path) as picture:
             return max(16, min(*picture.size, LARGEST))
     return LARGEST
+
+
+def _check_enough(pictures: Pictures) -> None:
+    if (n := len(pictures.images)) < FEWEST:
+        raise ValueError(
+            f"{pictures.source} gives {n} pictures: a distance takes at least {FEWEST}"
+        )
 
 
 def _shares(probabilities: Tensor) -> list[float]:

@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, fields
@@ -27,6 +28,7 @@ COLUMNS = {
     "metadata.csv": ("file_name", "text", *ATTRIBUTES),
     "captions.csv": ("file_name", "text"),
 }
+OWN_PART = re.compile(r"(tiger-\d+\.png|metadata\.csv|captions\.csv)\.[0-9a-f]+\.part")
 PIXELS = 2**20  # at a time: what rendering holds in memory, and what an interrupt loses
 
 
@@ -110,7 +112,7 @@ def render_folder(
     check_painted("size", size, seed)
     if n < 1:
         raise ValueError(f"n must be at least 1 (got {n})")
-    root = Path(out)
+    root = Path(out).expanduser()
     kept = _kept_lines(root, size, seed, resume)
     done = len(kept["metadata.csv"]) - 1
     chunk = max(1, PIXELS // size**2)
@@ -148,15 +150,7 @@ def read_tigers(folder: str | os.PathLike[str]) -> dict[str, Tiger]:
         ValueError: a row is damaged or cut, or the table is not in UTF-8; the sentence says which.
     """
     path = Path(folder).expanduser() / "metadata.csv"
-    try:  # spreadsheets write a byte order mark, hence -sig
-        text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not in UTF-8: save it anew in that encoding") from error
-    if not text.endswith("\n") and text:
-        raise ValueError(
-            f"the last line of {path} has no end and may be cut: add the end, or go on with the "
-            "rendering (tigerdiff render --resume)"
-        )
+    text = _text(path)
     table = csv.DictReader(io.StringIO(text, newline=""))
     if not {"file_name", *ATTRIBUTES} <= set(table.fieldnames or ()):
         return {}
@@ -167,6 +161,15 @@ def read_tigers(folder: str | os.PathLike[str]) -> dict[str, Tiger]:
             tigers[row["file_name"]] = Tiger(**values)
         except (TypeError, ValueError) as error:
             raise ValueError(f"line {table.line_num} of {path} is damaged: {error}") from error
+    # Without its end a last line may be whole, or cut in its last number, which nothing shows but
+    # that the tigers of a seed have one number twice.
+    if tigers and not text.endswith("\n"):
+        stripes, scene = row["stripes"], row["scene"]
+        if stripes != scene and stripes.startswith(scene):
+            raise ValueError(
+                f"the last line of {path} has no end and may be cut: add the end, or go on with "
+                "the rendering (tigerdiff render --resume)"
+            )
     return tigers
 
 
@@ -189,8 +192,8 @@ def _kept_lines(root: Path, size: int, seed: int, resume: bool) -> dict[str, lis
         raise NotADirectoryError(f"out must be a folder, and {root} is a file: choose another out")
     root.mkdir(parents=True, exist_ok=True)
     headers = {name: _line(columns) for name, columns in COLUMNS.items()}
-    for pattern in ("tiger-*.png.*.part", "*.csv.*.part"):  # left over by a kill
-        for left_over in root.glob(pattern):
+    for left_over in root.glob("*.part"):
+        if OWN_PART.fullmatch(left_over.name):  # of a kill
             left_over.unlink()
     if all(_files.is_litter(path.name) for path in root.iterdir()):
         return {name: [header] for name, header in headers.items()}
@@ -205,21 +208,27 @@ def _kept_lines(root: Path, size: int, seed: int, resume: bool) -> dict[str, lis
     lines = {name: there.get(name, [header]) for name, header in headers.items()}
     told = min(map(len, lines.values())) - 1  # by all the tables
     done = next((i for i in range(told) if not (root / _name(i)).exists()), told)
-    if done:
-        row = _row(done - 1, procedural_tigers(1, 16, seed, start=done - 1)[1][0])
-        try:
-            with Image.open(root / row["file_name"]) as picture:
-                sizes = picture.size
-        except OSError as error:
-            raise ValueError(
-                f"{root / row['file_name']} is damaged: delete it, and --resume paints it again"
-            ) from error
-        if lines["metadata.csv"][done] != _line(row.values()) or sizes != (size, size):
+    if max(map(len, lines.values())) > 1:  # compare the last that stays, or else the first told of
+        last = max(done, 1) - 1
+        row = _row(last, procedural_tigers(1, 16, seed, start=last)[1][0])
+        same = all(
+            rows[last + 1 : last + 2] in ([], [_line(row[column] for column in COLUMNS[name])])
+            for name, rows in lines.items()
+        )
+        if not same or (done and _picture_size(root / row["file_name"]) != (size, size)):
             raise ValueError(
                 f"{root} holds tigers of another size, seed or version of tigerdiff: "
                 "resume with the same, or choose another out"
             )
     return {name: lines[name][: done + 1] for name in COLUMNS}
+
+
+def _picture_size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except OSError as error:
+        raise ValueError(f"{path} is damaged: delete it, and --resume paints it again") from error
 
 
 def _name(i: int) -> str:
@@ -237,9 +246,16 @@ def _line(values: Iterable[object]) -> str:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    """The lines of a table, if it is there, without one that a kill has cut."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [f"{line}\n" for line in text.split("\n")[:-1]]
+    """The lines of a table without one that a kill has cut."""
+    return [f"{line}\n" for line in _text(path).split("\n")[:-1]]
+
+
+def _text(path: Path) -> str:
+    """A table's text, or nothing where there is none."""
+    try:  # spreadsheets write a byte order mark, hence -sig
+        return path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not in UTF-8: save it anew in that encoding") from error
 
 
 def _value(name: str, text: str) -> str | float:
