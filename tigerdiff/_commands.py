@@ -41,7 +41,8 @@ def render_command(
     which has every attribute of every tiger too. Hugging Face datasets loads
     the folder: load_dataset("imagefolder", data_dir="tigers").
     """  # noqa: D301 - the \b keeps typer from joining the lines
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell has it ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         render_folder(out, n, size, seed, resume=resume)
     except KeyboardInterrupt:
