@@ -155,3 +155,13 @@ def test_nothing_given_is_changed():
     to_x0_eps(SCHEDULE, eps, x0, t, "v")
     posterior(SCHEDULE, x0, eps, t, 0)
     assert all(torch.equal(a, b) for a, b in zip(before, (x0, eps, t)))
+
+
+def test_off_the_cpu_no_value_is_looked_at():
+    """A tensor on "meta" has none, and a GPU would have to wait until it has."""
+    x, t = X.to("meta"), torch.tensor([3, 5])
+    add_noise(SCHEDULE, x, t, x)
+    noise_step(SCHEDULE, x, t, x)
+    to_x0_eps(SCHEDULE, x, x, t)
+    mean, _ = posterior(SCHEDULE, x, x, t, t - 1)
+    assert mean.device.type == "meta" and mean.shape == X.shape

@@ -120,7 +120,7 @@ def test_loss_of_a_network_that_answers_zero_is_one(schedule, noised):
 
 
 def test_an_untrained_unet_answers_zero(config):
-    (first,) = train(replace(config, steps=1, batch_size=32))
+    (first,) = train(replace(config, steps=1, batch_size=32, prediction="eps"))
     assert first.loss == pytest.approx(1, abs=0.03)
 
 
@@ -153,6 +153,13 @@ def test_noise_and_loss_stay_float32_under_autocast(schedule, noised):
     assert torch.equal(model.xt, xt)
 
 
+@pytest.mark.parametrize("units", [True, False])
+def test_bfloat16_only_where_there_are_units_for_it(units, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units, raising=False)
+    assert training._accelerator().mixed_precision == ("bf16" if units else "no")
+
+
 # Times
 
 
@@ -183,7 +190,7 @@ def test_it_learns_one_batch_by_heart(tmp_path):
     edges[:, :, :, SIZE // 2 :] = 255
     config = TrainConfig(
         edges, tmp_path, image_size=SIZE, steps=80, batch_size=16, channels=16, blocks=1,
-        warmup_steps=5, learning_rate=4e-3, sample_every=0,
+        warmup_steps=5, learning_rate=4e-3, sample_every=0, prediction="eps", schedule="linear",
     )  # fmt: skip
     losses = [record.loss for record in train(config)]
     assert losses[0] == pytest.approx(1, abs=0.1)
@@ -228,6 +235,24 @@ def test_there_is_a_default_network_for_each_size(size, tmp_path):
             size,
             size,
         )
+
+
+def test_a_compiled_network_learns_the_same(config, tmp_path, monkeypatch):
+    """Through torch's own tracing, without the C++ compiler, which a machine need not have."""
+    plain = [record.loss for record in train(config)]
+    traced = []
+
+    def compile_(network):
+        traced.append(network)
+        torch.nn.Module.compile(network, backend="eager", fullgraph=True)
+
+    monkeypatch.setattr(training.UNet, "compile", compile_)
+    compiled = replace(config, out=tmp_path / "compiled", compile=True)
+    assert [record.loss for record in train(compiled)] == pytest.approx(plain, rel=1e-3)
+    assert len(traced) == 1
+    names = [load_file(folder / "checkpoints/step-000004/model.safetensors").keys() for folder in
+             (config.out, compiled.out)]  # fmt: skip
+    assert names[0] == names[1]
 
 
 def test_the_default_network_at_32_pixels_is_small(tmp_path):
@@ -664,7 +689,7 @@ def test_a_run_is_not_started_over_another(config):
 
 @pytest.mark.parametrize(
     "change",
-    [{"batch_size": 6}, {"seed": 1}, {"schedule": "cosine"}, {"channels": 16}, {"dropout": 0.1}],
+    [{"batch_size": 6}, {"seed": 1}, {"schedule": "linear"}, {"channels": 16}, {"dropout": 0.1}],
 )
 def test_resume_refuses_another_run(config, change):
     list(train(config))

@@ -23,10 +23,10 @@ def model():
     "options",
     [
         {},
-        {"size": 64, "attention": (16, 32)},
-        {"size": 16, "multipliers": (1, 1, 2, 3), "attention": (2, 16), "blocks": 1},
-        {"size": 7, "multipliers": (2,), "attention": (7,), "channels": 24},
-        {"attention": (), "prediction": "v", "dropout": 0.1, "channels": 8},
+        {"size": 64, "attention": (16, 32), "multipliers": (1, 2, 3)},
+        {"size": 16, "multipliers": (1, 1, 2, 3), "attention": (2, 16), "blocks": 3},
+        {"size": 7, "multipliers": (2,), "attention": (7,), "channels": 24, "blocks": 2},
+        {"attention": (), "prediction": "eps", "dropout": 0.1, "channels": 8},
     ],
 )
 def test_shapes_zero_start_and_config(options):
@@ -34,7 +34,7 @@ def test_shapes_zero_start_and_config(options):
     size = model.config["size"]
     out = model(torch.randn(2, 3, size, size), torch.tensor([1, 1000]))
     assert out.shape == (2, 3, size, size) and not out.any()
-    assert model.prediction == options.get("prediction", "eps")
+    assert model.prediction == options.get("prediction", "v")
     twin = UNet(**json.loads(json.dumps(model.config)))
     twin.load_state_dict(model.state_dict())
     assert twin.config == model.config
@@ -71,8 +71,8 @@ def test_times_that_do_not_fit(model, shape):
         ({"channels": 0}, "channels must be a multiple of 8"),
         ({"size": 30}, "size must be divisible by 4"),
         ({"attention": (5,)}, r"attention must be among the resolutions \[32, 16, 8\]"),
-        ({"multipliers": ()}, "multipliers and blocks must be"),
-        ({"blocks": 0}, "multipliers and blocks must be"),
+        ({"multipliers": ()}, "multipliers .* must be at least 1 each"),
+        ({"blocks": 0}, "multipliers .* and blocks must be"),
         ({"prediction": "noise"}, "prediction must be"),
     ],
 )
@@ -109,7 +109,7 @@ def test_compiles_without_graph_breaks(model):
     torch.testing.assert_close(compiled(xt, t), model(xt, t), rtol=1e-4, atol=1e-4)
     compiled(xt, t).sum().backward()
     assert xt.grad is not None
-    assert compiled.prediction == "eps"
+    assert compiled.prediction == "v"
 
 
 def test_gradient_reaches_every_weight(model):

@@ -21,7 +21,7 @@ from tigerdiff.painted import check_painted
 from tigerdiff.unet import UNet
 
 # Of the levels from the image's own size down to 8 pixels or so: one level, two, three ...
-MULTIPLIERS = ((1,), (1, 2), (1, 2, 4), (1, 2, 3, 4), (1, 1, 2, 3, 4), (1, 1, 1, 2, 3, 4))
+MULTIPLIERS = ((4,), (2, 4), (1, 3, 6), (1, 2, 4, 6), (1, 1, 2, 4, 6), (1, 1, 1, 2, 4, 6))
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ LEAST = {
     "sample_every": 0,
     "keep_last": 1,
 }
-MAY_CHANGE = {"data", "out", "steps", "checkpoint_every", "sample_every", "keep_last", "resume"}
+MAY_CHANGE = {"data", "out", "steps", "compile", "checkpoint_every", "sample_every", "keep_last"}
+MAY_CHANGE |= {"resume"}
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,14 @@ class TrainConfig:
         schedule: noise schedule, "linear" or "cosine".
         T: number of noising steps.
         prediction: what the network predicts, "eps", "x0" or "v".
-        channels: of the network's first level; None: 32 up to 32 px, else 64.
+        channels: of the network's first level.
         multipliers: channels of each level in units of ``channels``; None: down to 8 px or so.
         blocks: residual blocks per level.
-        attention: resolutions in pixels with self-attention; None: the low ones, at most 16 px.
+        attention: resolutions in pixels with self-attention; None: the last level's.
         dropout: share of activations dropped while training, 0 ... 1.
         ema_decay: of the averaged weights that samples are drawn with.
         gradient_clip: largest norm of the gradient.
+        compile: compile the network first (``torch.compile``): a minute or two, then faster steps.
         seed: the same seed gives the same run; 0 ... 2**64 - 1, or 2**31 - 1 for painted tigers.
         checkpoint_every: steps from one checkpoint to the next.
         sample_every: steps from one grid of 16 samples to the next; 0 draws none.
@@ -80,18 +82,19 @@ class TrainConfig:
     image_size: int = 32
     steps: int = 10_000
     batch_size: int = 32
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     warmup_steps: int = 200
-    schedule: str = "linear"
+    schedule: str = "cosine"
     T: int = 1000
-    prediction: Prediction = "eps"
-    channels: int | None = None
+    prediction: Prediction = "v"
+    channels: int = 32
     multipliers: Sequence[int] | None = None
-    blocks: int = 2
+    blocks: int = 1
     attention: Sequence[int] | None = None
     dropout: float = 0.0
     ema_decay: float = 0.9995
     gradient_clip: float = 1.0
+    compile: bool = False
     seed: int = 0
     checkpoint_every: int = 500
     sample_every: int = 1000
@@ -103,8 +106,7 @@ class TrainConfig:
             object.__setattr__(self, name, _whole(name, getattr(self, name), least))
         if self.seed >= 2**64:
             raise ValueError(f"seed must be below 2**64 (got {self.seed})")
-        if self.channels is not None:
-            object.__setattr__(self, "channels", _whole("channels", self.channels, 8))
+        object.__setattr__(self, "channels", _whole("channels", self.channels, 8))
         for name in ("multipliers", "attention"):
             if (values := getattr(self, name)) is not None:
                 if not isinstance(values, Sequence) or isinstance(values, str):
@@ -140,18 +142,15 @@ class TrainConfig:
         while self.image_size % 2**levels == 0 and self.image_size >> levels >= 8 and levels < 6:
             levels += 1
         multipliers = self.multipliers or MULTIPLIERS[levels - 1]
-        resolutions = [self.image_size >> level for level in range(len(multipliers))]
-        attention = self.attention
-        if attention is None:
-            attention = [size for size in resolutions[2:] if size <= 16] or resolutions[-1:]
+        lowest = self.image_size >> (len(multipliers) - 1)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)  # leaves those of the GPUs alone
             return UNet(
                 size=self.image_size,
-                channels=self.channels or (32 if self.image_size <= 32 else 64),
+                channels=self.channels,
                 multipliers=multipliers,
                 blocks=self.blocks,
-                attention=attention,
+                attention=(lowest,) if self.attention is None else self.attention,
                 dropout=self.dropout,
                 prediction=self.prediction,
             )

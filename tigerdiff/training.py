@@ -105,8 +105,9 @@ def train(config: TrainConfig, stop: Event | None = None) -> Generator[TrainStep
     averaged weights. Each is on disk before the step that it belongs to is yielded. Leaving the
     loop early, or interrupting it, saves a checkpoint too, and gives up a grid half drawn.
 
-    Runs on an NVIDIA GPU (CUDA) if there is one, in bfloat16 where the GPU has it, else on the
-    CPU, and on several of them under ``accelerate launch`` or ``torchrun``. On a GPU ten steps at
+    Runs on an NVIDIA GPU (CUDA) if there is one, else on the CPU, and on several of them under
+    ``accelerate launch`` or ``torchrun``; in bfloat16 where the GPU or the CPU (AMX) is fast in it,
+    with weights, noise, schedule and loss in float32. On a GPU ten steps at
     a time are fetched, logged and yielded: one copy from the device, and one mean over the
     processes, for all ten. With dropout, torch's global generator is reseeded.
 
@@ -150,7 +151,9 @@ def train(config: TrainConfig, stop: Event | None = None) -> Generator[TrainStep
             return step * config.batch_size if images is None else len(images)
 
         ema = EMA(network, config.ema_decay)
-        optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, fused=True)
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), fused=True
+        )
         if checkpoint:
             then = runs.restore(checkpoint, network, ema, optimizer)["images"]
             if then != (now := seen(start)):
@@ -158,12 +161,14 @@ def train(config: TrainConfig, stop: Event | None = None) -> Generator[TrainStep
         if log:  # all is in order: only now change what an earlier run has left
             log.begin(start)
             (out / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n")
+        if config.compile:
+            network.compile()
         model = accelerator.prepare(network)
         mine = {"start": start, "rank": rank, "world_size": world_size, "device": device}
         if images is None:
             x0s = painted_batches(config.image_size, B, seed=config.seed, **mine)
-        else:
-            x0s = batches(images, B, seed=config.seed, **mine)
+        else:  # as bytes they fit on the device, and need not travel at each step
+            x0s = batches(images.to(device), B, seed=config.seed, **mine)
 
         step = saved = logged = start
         stopped, whole = False, True  # not whole: while an update is half done
@@ -244,8 +249,13 @@ def _accelerator() -> Accelerator:
     except ImportError:
         raise ImportError("training needs accelerate: pip install 'tigerdiff[train]'") from None
     cuda = torch.cuda.is_available()
-    # On the CPU autocast is many times slower, and a GPU that only emulates bfloat16 gains nothing.
-    precision = "bf16" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    # bfloat16 pays where there are units for it: in GPUs, and in Intel CPUs with AMX (since 2023).
+    # Where it is emulated it is many times slower than float32.
+    if cuda:
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = getattr(torch.cpu, "_is_amx_tile_supported", bool)()  # not in the oldest torch
+    precision = "bf16" if fast else "no"
     patience = [InitProcessGroupKwargs(timeout=timedelta(hours=2))]  # while one decodes the photos
     return Accelerator(cpu=not cuda, mixed_precision=precision, kwargs_handlers=patience)
 
