@@ -9,19 +9,19 @@ import re
 import sys
 import types
 from fractions import Fraction
-from itertools import count, pairwise, product
+from itertools import accumulate, count, pairwise, product
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch.testing import assert_close
 
 import tigerdiff
 
 PACKAGE = Path(tigerdiff.__file__).parent
-MODULES = ("diffusion", "ema", "unet", "sampling")
+MODULES = ("diffusion", "ema", "unet", "_walk", "sampling")
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 SCHEDULES = ("linear", "cosine")
 STEPS = (5, 7, 50, 64, 999, 1000)
@@ -66,14 +66,14 @@ def reference_alpha_bar(kind, T):
     return torch.tensor(np.concatenate([[1.0], np.cumprod(1 - reference_beta(kind, T))]))
 
 
-def diffusers_scheduler(cls, kind, T, clip):
+def diffusers_scheduler(cls, kind, T, **options):
     """A diffusers scheduler with its float32 tables replaced by the same ones in double."""
     scheduler = cls(
         num_train_timesteps=T,
         beta_schedule={"linear": "linear", "cosine": "squaredcos_cap_v2"}[kind],
         beta_start=1e-4 * 1000 / T,
         beta_end=0.02 * 1000 / T,
-        clip_sample=clip,
+        **options,
     )
     alphas_cumprod = reference_alpha_bar(kind, T)[1:]
     assert_close(scheduler.alphas_cumprod.double(), alphas_cumprod, rtol=2e-3, atol=2e-6)
@@ -116,7 +116,7 @@ def add_noise_is_diffusers(core):
         schedule = getattr(core.NoiseSchedule, kind)()
         t = torch.arange(1, schedule.T + 1)
         x0, eps = images(len(t), 3, 2, 2), noise(len(t), 3, 2, 2)
-        expected = diffusers_scheduler(DDPMScheduler, kind, 1000, True).add_noise(x0, eps, t - 1)
+        expected = diffusers_scheduler(DDPMScheduler, kind, 1000).add_noise(x0, eps, t - 1)
         assert_close(core.add_noise(schedule, x0, t, eps), expected, **EXACT)
         assert_close(core.add_noise(schedule, x0, 0, eps), x0, rtol=0, atol=0)
 
@@ -194,29 +194,43 @@ def x_dependent(xt, t):
     return xt.tanh() + 0.3 * torch.cos(t.double() / 90).reshape(-1, 1, 1, 1)
 
 
-def contract(core, steps=STEPS):
-    """The first step has t = T, the last t = 0, x0 = xt and eps = 0; one item more than calls."""
+def contract(core, steps=(1, 2, 3, 4, *STEPS)):
+    """The first step has t = T, the last t = 0, x0 = xt and eps = 0; n calls, at the times told."""
     for kind, n in product(SCHEDULES, steps):
         schedule = getattr(core.NoiseSchedule, kind)()
-        for walk in (core.ddpm, core.ddim):
+        for walk in (core.ddpm, core.ddim, core.dpm_solver, core.heun):
             model = mock.Mock(side_effect=x_dependent, spec=[])
             xT = noise(2, 3, 2, 2)
             trajectory = list(walk(model, schedule, xT, steps=n))
-            assert len(trajectory) == n + 1 and model.call_count == n
             assert trajectory[0].t == schedule.T and trajectory[0].xt is xT
             assert trajectory[-1].t == 0 and not trajectory[-1].eps.any()
             assert torch.equal(trajectory[-1].x0, trajectory[-1].xt)
-            gaps = {a.t - b.t for a, b in pairwise(trajectory)}
-            assert max(gaps) - min(gaps) <= 1 and min(gaps) >= 1
-            for (xt, t), step in zip((call.args for call in model.call_args_list), trajectory):
+            for step in trajectory[:-1]:
+                a = schedule.alpha_bar[step.t]
+                assert_close(a.sqrt() * step.x0 + (1 - a).sqrt() * step.eps, step.xt, **EXACT)
+            ends = heun_ends(n) if walk is core.heun else range(n + 1)
+            times = [reference_times(n)[end] for end in ends]
+            assert [step.t for step in trajectory] == times
+            calls = [call.args for call in model.call_args_list]
+            assert len(calls) == n
+            for end, step in zip(ends, trajectory[:-1]):
+                xt, t = calls[end]
                 assert t.tolist() == [step.t] * 2 and torch.equal(xt, step.xt)
+            for now, end, after in zip(ends, ends[1:], times[1:]):
+                assert all(t.tolist() == [after] * 2 for _, t in calls[now + 1 : end])
+
+
+def heun_ends(n):
+    """Which of n calls begin a step: two calls a step, but one in the first, last and odd one."""
+    alone = 1 + n % 2 if n > 1 else 0
+    return [0, *accumulate([1] * alone + [2] * ((n - alone - 1) // 2) + [1])]
 
 
 def ddpm_is_diffusers(core, steps=STEPS):
     for kind in SCHEDULES:
         schedule = getattr(core.NoiseSchedule, kind)()
         for clip in (True, False):
-            scheduler = diffusers_scheduler(DDPMScheduler, kind, 1000, clip)
+            scheduler = diffusers_scheduler(DDPMScheduler, kind, 1000, clip_sample=clip)
             for n in steps:
                 ours, theirs = (torch.Generator().manual_seed(n) for _ in range(2))
                 walk = core.ddpm(
@@ -243,7 +257,7 @@ def ddim_is_diffusers(core, steps=STEPS, etas=ETAS):
     for kind in SCHEDULES:
         schedule = getattr(core.NoiseSchedule, kind)()
         for clip in (True, False):
-            scheduler = diffusers_scheduler(DDIMScheduler, kind, 1000, clip)
+            scheduler = diffusers_scheduler(DDIMScheduler, kind, 1000, clip_sample=clip)
             for n in steps:
                 for eta in etas:
                     ours, theirs = (torch.Generator().manual_seed(n) for _ in range(2))
@@ -271,6 +285,93 @@ def ddim_is_diffusers(core, steps=STEPS, etas=ETAS):
                         assert_close(now.x0, expected.pred_original_sample, **EXACT)
 
 
+def dpm_solver_is_diffusers(core, steps=STEPS):
+    """Theirs casts to float32 in ``step``, so its two updates are called directly.
+
+    It cannot clip: it is told the noise that goes with the clipped x0.
+    """
+    for kind in SCHEDULES:
+        schedule, table = getattr(core.NoiseSchedule, kind)(), reference_alpha_bar(kind, 1000)
+        scheduler = diffusers_scheduler(
+            DPMSolverMultistepScheduler, kind, 1000, final_sigmas_type="zero"
+        )
+        for n, clip in product(steps, (True, False)):
+            walk = list(
+                core.dpm_solver(x_dependent, schedule, noise(2, 3, 2, 2), steps=n, clip=clip)
+            )
+            times = reference_times(n)
+            scheduler.set_timesteps(timesteps=[t - 1 for t in times[:-1]])
+            scheduler.sigmas = (1 / table[times] - 1).sqrt()
+            beliefs = []
+            for k, (now, after) in enumerate(pairwise(walk)):
+                scheduler._step_index = k
+                a = table[times[k]]
+                output = x_dependent(now.xt, torch.tensor([times[k]] * 2))
+                if clip:
+                    x0 = ((now.xt - (1 - a).sqrt() * output) / a.sqrt()).clamp(-1, 1)
+                    output = (now.xt - a.sqrt() * x0) / (1 - a).sqrt()
+                beliefs.append(scheduler.convert_model_output(output, sample=now.xt))
+                if 0 < k < n - 1:
+                    expected = scheduler.multistep_dpm_solver_second_order_update(
+                        beliefs, sample=now.xt
+                    )
+                else:
+                    expected = scheduler.dpm_solver_first_order_update(beliefs[-1], sample=now.xt)
+                assert_close(after.xt, expected, **EXACT)
+                assert_close(now.x0, beliefs[-1], **EXACT)
+
+
+def heun_is_karras(core, steps=STEPS):
+    """Algorithm 1 word for word: the denoiser D, the slopes d and their mean, x not scaled."""
+    for kind in SCHEDULES:
+        schedule, table = getattr(core.NoiseSchedule, kind)(), reference_alpha_bar(kind, 1000)
+        for n, clip in product(steps, (True, False)):
+
+            def slope(x, t, table=table, clip=clip):
+                a, sigma = table[t], (1 / table[t] - 1).sqrt()
+                D = x - sigma * x_dependent(a.sqrt() * x, torch.tensor([t, t]))
+                return (x - (D.clamp(-1, 1) if clip else D)) / sigma
+
+            walk = list(core.heun(x_dependent, schedule, noise(2, 3, 2, 2), steps=n, clip=clip))
+            ends = heun_ends(n)
+            for now, after, calls in zip(walk, walk[1:], (b - a for a, b in pairwise(ends))):
+                x = now.xt / table[now.t].sqrt()
+                step = (1 / table[after.t] - 1).sqrt() - (1 / table[now.t] - 1).sqrt()
+                d = slope(x, now.t)
+                if calls == 2:
+                    d = (d + slope(x + step * d, after.t)) / 2
+                expected = (x + step * d) * table[after.t].sqrt()
+                assert_close(after.xt, expected, rtol=1e-9, atol=1e-9)
+
+
+def orders_of_convergence(core, calls=(80, 160, 320)):
+    """The flow of a Gaussian N(mu, s^2) is known: (y - mu) / sqrt(s^2 + sigma^2) stays the same.
+
+    Here y = xt / sqrt(alpha_bar), and sigma is 3 (t / T)^2: smooth, and with a short step to 0, the
+    one that is always of first order. So the largest error on the way falls with the number of
+    steps by the order of the method.
+    """
+    mu, s, sigma = 0.2, 0.5, 3 * torch.linspace(0, 1, 1921, dtype=torch.float64) ** 2
+    schedule = core.NoiseSchedule(1 / (1 + sigma**2))
+    signal = schedule.alpha_bar.sqrt()
+    spread = (s**2 + sigma**2).sqrt()
+
+    def best(xt, t):
+        y, v = xt / signal[t].reshape(-1, 1, 1, 1), sigma[t].reshape(-1, 1, 1, 1) ** 2
+        return (y - mu) * v.sqrt() / (s**2 + v)
+
+    xT = noise(4, 3, 2, 2)
+    z = (xT / signal[-1] - mu) / spread[-1]
+    for walk, order in ((core.ddim, 1), (core.dpm_solver, 2), (core.heun, 2)):
+        errors = []
+        for n in calls:
+            path = walk(best, schedule, xT, steps=n, clip=False)
+            off = [step.xt - signal[step.t] * (mu + spread[step.t] * z) for step in path]
+            errors.append(torch.stack(off).abs().max().item())
+        slope = -np.polyfit(np.log(calls), np.log(errors), 1)[0]
+        assert abs(slope - order) < 0.15, f"{walk.__name__} has order {slope:.3f}"
+
+
 def moments_of_one_tiger(core, steps=STEPS, etas=ETAS):
     """If only one image exists, each xt on the way is N(sqrt(alpha_bar) x0, 1 - alpha_bar).
 
@@ -288,7 +389,7 @@ def moments_of_one_tiger(core, steps=STEPS, etas=ETAS):
             return (xt - a.sqrt() * tiger) / (1 - a).sqrt()
 
         for n in steps:
-            for eta in (*etas, "ddpm"):
+            for eta in (*etas, "ddpm", "dpm_solver", "heun"):
                 rows = torch.zeros(n + 1, 1, 1, 1, dtype=torch.float64)
                 rows[1] = (1 - table[-1]).sqrt()
                 draws = count(2)
@@ -301,18 +402,18 @@ def moments_of_one_tiger(core, steps=STEPS, etas=ETAS):
 
                 xT = table[-1].sqrt() * tiger + rows
                 with mock.patch("torch.randn", one_draw):
-                    if eta == "ddpm":
-                        walk = list(core.ddpm(knows_the_tiger, schedule, xT, steps=n))
+                    if isinstance(eta, str):
+                        walk = list(getattr(core, eta)(knows_the_tiger, schedule, xT, steps=n))
                     else:
                         walk = list(core.ddim(knows_the_tiger, schedule, xT, steps=n, eta=eta))
-                times = reference_times(n)
+                times = [step.t for step in walk]
                 xt = torch.stack([step.xt.flatten() for step in walk])
                 mean, response = xt[:, 0], xt[:, 1:] - xt[:, :1]
                 a = table[times]
                 assert_close(mean, a.sqrt() * tiger, rtol=0, atol=1e-9)
                 assert_close(response.square().sum(1), 1 - a, rtol=0, atol=1e-9)
                 covariance = (response[1:] * response[:-1]).sum(1)
-                sigma = 1.0 if eta == "ddpm" else eta
+                sigma = {"ddpm": 1.0, "dpm_solver": 0.0, "heun": 0.0}.get(eta, eta)
                 a, a_prev = a[:-1], a[1:]
                 variance = sigma**2 * (1 - a_prev) / (1 - a) * (1 - a / a_prev)
                 expected = ((1 - a_prev - variance).clamp(min=0) * (1 - a)).sqrt()
@@ -339,6 +440,8 @@ def lands_on_a_training_image(core, steps=(5, 7, 20, 50), etas=ETAS):
                 core.ddim(optimal, schedule, xT, steps=n, eta=e, generator=fresh()) for e in etas
             ]
             walks.append(core.ddpm(optimal, schedule, xT, steps=n, generator=fresh()))
+            walks += [core.dpm_solver(optimal, schedule, xT, steps=n)]
+            walks += [core.heun(optimal, schedule, xT, steps=n)]
             for walk in walks:
                 *_, last = walk
                 nearest = (last.xt[:, None] - tigers).abs().amax((2, 3, 4)).amin(1)
@@ -354,7 +457,7 @@ def sampling_ignores_dropout(core):
 
     model = Dropping(0.5).train()
     schedule = core.NoiseSchedule.cosine(100)
-    for sampler in ("ddpm", "ddim"):
+    for sampler in ("ddpm", "ddim", "dpm_solver", "heun"):
         options = dict(size=8, sampler=sampler, steps=5, progress=False)
         first, second = (core.sample(model, schedule, 3, seed=4, **options) for _ in range(2))
         assert torch.equal(first, second) and model.training
@@ -416,6 +519,9 @@ ORACLES = (
     contract,
     ddpm_is_diffusers,
     ddim_is_diffusers,
+    dpm_solver_is_diffusers,
+    heun_is_karras,
+    orders_of_convergence,
     moments_of_one_tiger,
     lands_on_a_training_image,
     sampling_ignores_dropout,

@@ -15,15 +15,16 @@ PACKAGE = Path(tigerdiff.__file__).parent
 LAYERS = [
     {"diffusion", "unet", "ema", "data", "_files", "_downloads"}
     | {"tigers", "_painting", "_maps", "_backdrops", "_portrait", "_captions", "painted"},
-    {"sampling", "metrics", "_judge", "_inception"},
+    {"sampling", "_walk", "metrics", "_judge", "_inception"},
     {"training", "config", "runs"},
-    {"pretrained", "stable_diffusion", "viewers", "_slider", "_widgets", "_pictures", "plots"}
-    | {"_evaluation"},
+    {"stable_diffusion", "viewers", "_slider", "_widgets", "_pictures", "plots"}
+    | {"pretrained", "hub", "_hub", "_evaluation"},
     {"cli", "_commands"},
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
 HEAVY = {"matplotlib", "ipywidgets", "diffusers", "accelerate", "torchvision", "IPython"}
+HEAVY |= {"huggingface_hub", "httpx", "requests"}
 
 
 def imports(source):

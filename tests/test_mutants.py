@@ -4,9 +4,10 @@ import pytest
 from oracles import ORACLES, load_core
 
 GATHER = "alpha_bar = schedule.alpha_bar[t]\n    return"
-SUBSAMPLED = """times = timesteps(schedule, steps)
-        kept = torch.cumprod(schedule.alpha[list(reversed(times))], 0).flip(0)
-        alpha_bar, alpha_bar_prev = kept[times.index(t)].item(), kept[times.index(t_prev)].item()"""
+IN_DDIM = """alpha_bar = schedule.alpha_bar[times].cpu()
+    now, prev ="""
+SUBSAMPLED = """alpha_bar = torch.cumprod(schedule.alpha[times[::-1]], 0).flip(0)
+    now, prev ="""
 
 MUTANTS = {
     # the schedule
@@ -96,36 +97,71 @@ MUTANTS = {
         "torch.linspace(schedule.T, 0,",
         "torch.linspace(schedule.T - 1, 0,",
     ),
-    "model told t - 1": ("sampling", "(len(xt),), t, device", "(len(xt),), t - 1, device"),
-    "variance for sigma in ddpm": ("sampling", "variance.sqrt() * _randn", "variance * _randn"),
-    "no noise in ddpm": ("sampling", "mean + variance.sqrt() *", "mean + 0 *"),
+    "model told t - 1": ("_walk", "told[k]", "told[k] - 1"),
+    "variance for sigma in ddpm": (
+        "sampling",
+        "std = posterior(schedule, nothing, nothing, t, t_prev)[1].sqrt()",
+        "std = posterior(schedule, nothing, nothing, t, t_prev)[1]",
+    ),
+    "no noise in ddpm": ("sampling", "alpha=std[k])", "alpha=0)"),
     "noise in the last step": (
         "sampling",
-        "variance.sqrt() * _randn_like(xt, generator) if t_prev > 0 else mean",
-        "variance.clamp(min=1e-3).sqrt() * _randn_like(xt, generator)",
+        "t_prev)[1].sqrt()",
+        "t_prev)[1].clamp(min=1e-3).sqrt()",
     ),
     "no eps anew after clipping": (
-        "sampling",
-        'x0, eps = to_x0_eps(schedule, x0.clamp(-1, 1), xt, t, "x0")',
-        "x0 = x0.clamp(-1, 1)",
+        "_walk",
+        """        if clip:
+            x0.clamp_(-1, 1)
+        return x0, mix(to_eps[k], x0, xt)""",
+        "        return x0.clamp(-1, 1) if clip else x0, mix(to_eps[k], x0, xt)",
     ),
-    "never clipped": ("sampling", "        if clip:", "        if False:"),
-    "cumprod over subsampled alphas in ddim": (
-        "sampling",
-        "alpha_bar, alpha_bar_prev = schedule.alpha_bar[[t, t_prev]].tolist()",
-        SUBSAMPLED,
-    ),
-    "variance for sigma in ddim": ("sampling", "eta * variance**0.5", "eta * variance"),
-    "sigma not taken off the direction": (
-        "sampling",
-        "max(1 - alpha_bar_prev - sigma**2, 0.0)",
-        "(1 - alpha_bar_prev)",
-    ),
+    "never clipped": ("_walk", "        if clip:", "        if False:"),
+    "always clipped": ("_walk", "        if clip:", "        if True:"),
+    "cumprod over subsampled alphas in ddim": ("sampling", IN_DDIM, SUBSAMPLED),
+    "variance for sigma in ddim": ("sampling", "variance.sqrt().tolist()", "variance.tolist()"),
+    "eta not squared in the variance": ("sampling", "eta**2 * (1", "eta * (1"),
+    "sigma not taken off the direction": ("sampling", "(1 - prev - variance)", "(1 - prev)"),
     "beta for sigma in ddim": (
         "sampling",
-        "(1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev)",
-        "(1 - alpha_bar / alpha_bar_prev)",
+        "(1 - prev) / (1 - now) * (1 - now / prev)",
+        "(1 - now / prev)",
     ),
+    # the solvers of second order
+    "lambda with the wrong sign": ("sampling", "(alpha / sigma).log()", "(sigma / alpha).log()"),
+    "lambda from variances": ("sampling", "(alpha / sigma).log()", "2 * (alpha / sigma).log()"),
+    "ratio of the steps upside down": ("sampling", "h[:-2] / h[1:-1]", "h[1:-1] / h[:-2]"),
+    "steps taken to be equal": ("sampling", "h[:-2] / h[1:-1]", "torch.ones_like(h[1:-1])"),
+    "half the ratio of the steps": ("sampling", "/ (2 * r)", "/ r"),
+    "correction at the earlier time's alpha": ("sampling", "alpha[2:-1] * -", "alpha[1:-2] * -"),
+    "correction with e^h": ("sampling", "-torch.expm1(-h[1:-1])", "torch.expm1(h[1:-1])"),
+    "correction the other way": ("sampling", "x0 - x0_before,", "x0_before - x0,"),
+    "correction by eps, not by the data": ("sampling", "x0_before = x0\n", "x0_before = eps\n"),
+    "no memory of the step before": ("sampling", "        x0_before = x0\n", ""),
+    "first order throughout": ("sampling", "if correction[k] != 0:", "if False:"),
+    "second order in the first step": ("sampling", "[0.0, *(alpha", "[0.5, *(alpha"),
+    "second order in the last step": (
+        "sampling",
+        "(2 * r)).tolist(), 0.0]",
+        "(2 * r)).tolist(), 0.5]",
+    ),
+    "Heun without his correction": ("sampling", "if corrected[k]:", "if False:"),
+    "Heun's mean not halved": ("sampling", ".diff() / 2)", ".diff())"),
+    "Heun the other way": ("sampling", "eps_prev - eps,", "eps - eps_prev,"),
+    "Heun in the scaled variable": ("sampling", "(alpha[1:] * (sigma / alpha)", "((sigma / alpha)"),
+    "Heun with sigma for sigma / alpha": ("sampling", "(sigma / alpha).diff()", "sigma.diff()"),
+    "Heun's slope of x0": ("sampling", "_, eps_prev = believe", "eps_prev, _ = believe"),
+    "Heun's second look at the old image": (
+        "sampling",
+        "believe(k + 1, x_prev)",
+        "believe(k + 1, xt)",
+    ),
+    "Heun's second look at the old time": (
+        "sampling",
+        "believe(k + 1, x_prev)",
+        "believe(k, x_prev)",
+    ),
+    "Heun corrects the first step": ("sampling", "sorted({0, 1, *", "sorted({0, *"),
     "dropout on while sampling": ("sampling", "model.eval()", "model.train()"),
     # the average and the network
     "decay the wrong way round": ("ema", "average, weights, 1 - decay", "average, weights, decay"),

@@ -1,14 +1,18 @@
 """The samplers' arguments and ``sample``; the formulas are in test_oracles."""
 
+from functools import partial
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from tqdm.auto import tqdm
 
-from tigerdiff import NoiseSchedule, UNet, ddim, ddpm, sample, timesteps
+from tigerdiff import NoiseSchedule, UNet, ddim, ddpm, dpm_solver, heun, sample, timesteps
 
 SCHEDULE = NoiseSchedule.linear(100)
+WALKS = (ddpm, ddim, dpm_solver, heun)
+SAMPLERS = ("ddpm", "ddim", "dpm_solver", "heun")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +28,7 @@ def model():
 def test_steps_out_of_range(n):
     for call in (
         lambda: timesteps(SCHEDULE, n),
-        lambda: ddim(lambda x, t: x, SCHEDULE, torch.zeros(1, 3, 2, 2), steps=n),
+        *(partial(w, lambda x, t: x, SCHEDULE, torch.zeros(1, 3, 2, 2), steps=n) for w in WALKS),
     ):
         with pytest.raises(ValueError, match="^steps must be a whole number between 1 and 100"):
             call()
@@ -36,7 +40,7 @@ def test_eta_out_of_range(eta):
         ddim(lambda x, t: x, SCHEDULE, torch.zeros(1, 3, 2, 2), eta=eta)
 
 
-@pytest.mark.parametrize("walk", [ddpm, ddim])
+@pytest.mark.parametrize("walk", WALKS)
 @pytest.mark.parametrize(
     "xT", [torch.zeros(1, 3, 2, 2).half(), torch.full((1, 3, 2, 2), 200.0), torch.zeros(0, 3, 2, 2)]
 )
@@ -58,8 +62,9 @@ def test_no_gradient_is_kept(model):
     last = list(ddim(model, SCHEDULE, torch.zeros(1, 3, 8, 8), steps=2))[-1]
     assert not last.xt.requires_grad
     with torch.enable_grad():
-        for step in ddpm(model, SCHEDULE, torch.zeros(1, 3, 8, 8), steps=3):
-            assert torch.is_grad_enabled() and not step.x0.requires_grad
+        for walk in WALKS:
+            for step in walk(model, SCHEDULE, torch.zeros(1, 3, 8, 8), steps=4):
+                assert torch.is_grad_enabled() and not step.x0.requires_grad
 
 
 @pytest.mark.parametrize("prediction", ["x0", "v"])
@@ -76,14 +81,14 @@ def test_the_model_says_what_it_predicts(prediction):
     model, wrapper = Knows(), Knows()
     model.prediction = prediction
     wrapper.module = model  # as DistributedDataParallel does
-    for walk, m in product((ddpm, ddim), (model, wrapper)):
+    for walk, m in product(WALKS, (model, wrapper)):
         *_, last = walk(m, SCHEDULE, torch.randn(2, 3, 4, 4), steps=10)
         torch.testing.assert_close(last.xt, torch.full((2, 3, 4, 4), 0.25), atol=1e-4, rtol=0)
 
 
 def test_sample_is_seeded_and_bytes(model):
     options = dict(size=8, steps=4, progress=False)
-    for sampler in ("ddim", "ddpm"):
+    for sampler in SAMPLERS:
         first = sample(model, SCHEDULE, 3, sampler=sampler, seed=1, **options)
         again = sample(model, SCHEDULE, 3, sampler=sampler, seed=1, **options)
         other = sample(model, SCHEDULE, 3, sampler=sampler, seed=2, **options)
@@ -109,7 +114,7 @@ def test_sample_restores_the_mode_when_it_fails(model):
 
 
 def test_sample_arguments(model):
-    with pytest.raises(ValueError, match="^sampler must be one of ddpm, ddim"):
+    with pytest.raises(ValueError, match="^sampler must be one of ddpm, ddim, dpm_solver, heun "):
         sample(model, SCHEDULE, 1, size=8, sampler="euler")
     for n in (0, 2.5, "3"):
         with pytest.raises(ValueError, match="^n must be a whole number of at least 1"):
@@ -119,6 +124,47 @@ def test_sample_arguments(model):
     for seed in (-1, 2**64):
         with pytest.raises(ValueError, match="^seed must be a whole number of at least 0"):
             sample(model, SCHEDULE, 1, size=8, seed=seed)
+
+
+@pytest.mark.parametrize("walk", WALKS)
+def test_a_walk_leaves_what_it_was_given_and_has_yielded(walk):
+    xT = torch.randn(2, 3, 4, 4)
+    given, outputs, path, seen = xT.clone(), [], [], []
+
+    def model(xt, t):
+        outputs.append(xt.tanh())
+        return outputs[-1]
+
+    for step in walk(model, SCHEDULE, xT, steps=8):
+        path.append(step)
+        seen.append([x.clone() for x in step[1:]])
+    assert torch.equal(xT, given)
+    for step, clones in zip(path, seen):
+        assert all(map(torch.equal, step[1:], clones))
+
+
+@pytest.mark.parametrize("walk", WALKS)
+def test_an_unknown_prediction(walk):
+    def model(xt, t):
+        return xt
+
+    model.prediction = "score"
+    with pytest.raises(ValueError, match="^prediction must be 'eps', 'x0' or 'v'"):
+        walk(model, SCHEDULE, torch.zeros(1, 3, 2, 2), steps=2)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("steps", [1, 6, 7])
+def test_the_progress_bar_ends_full(model, sampler, steps, capsys, monkeypatch):
+    monkeypatch.setattr("tqdm.auto.tqdm", partial(tqdm, mininterval=0, miniters=1))
+    sample(model, SCHEDULE, 1, size=8, sampler=sampler, steps=steps)
+    assert "100/100" in capsys.readouterr().err
+
+
+def test_weights_stay_trainable_after_sample(model):
+    sample(model, SCHEDULE, 1, size=8, steps=2, progress=False)
+    model(torch.zeros(1, 3, 8, 8), torch.tensor([1])).sum().backward()
+    assert all(p.is_contiguous() for p in model.parameters())
 
 
 def test_sample_can_be_written_to(model):

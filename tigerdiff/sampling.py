@@ -9,38 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from tigerdiff._walk import Model, Step, belief, mix, randn_like, walk, weights
+from tigerdiff._walk import prediction_of as prediction_of  # training asks the same question
 from tigerdiff.data import to_uint8
-from tigerdiff.diffusion import (
-    NoiseSchedule,
-    Prediction,
-    _check_images,
-    posterior,
-    to_x0_eps,
-)
-
-Model = Callable[[Tensor, Tensor], Tensor]
-
-
-class Step(NamedTuple):
-    """One moment of a trajectory.
-
-    Attributes:
-        t: the time, T for the first step and 0 for the last.
-        xt: the images at time t, (B, C, H, W).
-        x0: what the model believes the clean images are, same shape.
-        eps: what it believes the noise is, same shape; zero at t = 0.
-    """
-
-    t: int
-    xt: Tensor
-    x0: Tensor
-    eps: Tensor
+from tigerdiff.diffusion import NoiseSchedule, _check_images, posterior
 
 
 def timesteps(schedule: NoiseSchedule, n: int) -> list[int]:
@@ -82,13 +58,17 @@ def ddpm(
         ValueError: if ``steps`` or ``xT`` does not fit.
     """
     _check_images(xT=xT)
-
-    def back(x0: Tensor, eps: Tensor, xt: Tensor, t: int, t_prev: int) -> Tensor:
-        mean, variance = posterior(schedule, x0, xt, t, t_prev)
-        return mean + variance.sqrt() * _randn_like(xt, generator) if t_prev > 0 else mean
-
     times = timesteps(schedule, schedule.T if steps is None else steps)
-    return _walk(model, schedule, xT, times, clip, back)
+    t, t_prev = torch.tensor(times[:-1]), torch.tensor(times[1:])
+    mean = weights(lambda x0, xt: posterior(schedule, x0, xt, t, t_prev)[0], steps=len(t))
+    nothing = torch.zeros(len(t), dtype=torch.float64)
+    std = posterior(schedule, nothing, nothing, t, t_prev)[1].sqrt().tolist()
+
+    def back(k: int, xt: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
+        x_prev = mix(mean[k], x0, xt)
+        return x_prev.add_(randn_like(xt, generator), alpha=std[k]) if std[k] > 0 else x_prev
+
+    return walk(belief(model, schedule, xT, times, clip), xT, times, back)
 
 
 def ddim(
@@ -123,23 +103,115 @@ def ddim(
     _check_images(xT=xT)
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must be between 0 and 1 (got {eta})")
+    times = timesteps(schedule, steps)
+    alpha_bar = schedule.alpha_bar[times].cpu()
+    now, prev = alpha_bar[:-1], alpha_bar[1:]
+    variance = eta**2 * (1 - prev) / (1 - now) * (1 - now / prev)
+    direction = (1 - prev - variance).clamp(min=0).sqrt()
+    mean, sigma = torch.stack([prev.sqrt(), direction], 1).tolist(), variance.sqrt().tolist()
 
-    def back(x0: Tensor, eps: Tensor, xt: Tensor, t: int, t_prev: int) -> Tensor:
-        alpha_bar, alpha_bar_prev = schedule.alpha_bar[[t, t_prev]].tolist()
-        variance = (1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev)
-        sigma = eta * variance**0.5
-        x_prev = alpha_bar_prev**0.5 * x0 + max(1 - alpha_bar_prev - sigma**2, 0.0) ** 0.5 * eps
-        return x_prev + sigma * _randn_like(xt, generator) if sigma > 0 else x_prev
+    def back(k: int, xt: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
+        x_prev = mix(mean[k], x0, eps)
+        return x_prev.add_(randn_like(xt, generator), alpha=sigma[k]) if sigma[k] > 0 else x_prev
 
-    return _walk(model, schedule, xT, timesteps(schedule, steps), clip, back)
-
-
-def prediction_of(model: Model) -> Prediction:
-    """What a model's output means: its attribute ``prediction``, found through wrappers too."""
-    return getattr(getattr(model, "module", model), "prediction", "eps")
+    return walk(belief(model, schedule, xT, times, clip), xT, times, back)
 
 
-SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {"ddpm": ddpm, "ddim": ddim}
+def dpm_solver(
+    model: Model, schedule: NoiseSchedule, xT: Tensor, *, steps: int = 20, clip: bool = True
+) -> Iterator[Step]:
+    """DPM-Solver++(2M): second order from the x0 of two neighbouring times, one call each.
+
+    Lu et al. 2022b, algorithm 2: ``x_prev = alpha_prev x0 + sigma_prev eps + alpha_prev (1 - e^-h)
+    (x0 - x0_before) / (2 r)``, the step of :func:`ddim` and a correction, which the first and the
+    last step lack. Here alpha = sqrt(alpha_bar), sigma = sqrt(1 - alpha_bar), h is the step in
+    log(alpha / sigma), x0_before the belief one step before, and r that step's h by this one's.
+
+    Args:
+        model: ``(xt, t) -> output``, see the module's head.
+        schedule: the noise schedule.
+        xT: standard normal noise to start from, (B, C, H, W), float32 or float64.
+        steps: number of model calls, 1 ... T.
+        clip: clip the believed x0 to [-1, 1] at each step.
+
+    Returns:
+        An iterator over ``steps + 1`` of :class:`Step`.
+
+    Raises:
+        ValueError: if ``steps`` or ``xT`` does not fit.
+    """
+    _check_images(xT=xT)
+    times = timesteps(schedule, steps)
+    alpha_bar = schedule.alpha_bar[times].cpu()
+    alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    euler = torch.stack([alpha, sigma], 1)[1:].tolist()
+    h = (alpha / sigma).log().diff()  # the last is infinite
+    r = h[:-2] / h[1:-1]
+    correction = [0.0, *(alpha[2:-1] * -torch.expm1(-h[1:-1]) / (2 * r)).tolist(), 0.0]
+    x0_before = xT  # of no weight in the first step
+
+    def back(k: int, xt: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
+        nonlocal x0_before
+        x_prev = mix(euler[k], x0, eps)
+        if correction[k] != 0:
+            x_prev.add_(x0 - x0_before, alpha=correction[k])
+        x0_before = x0
+        return x_prev
+
+    return walk(belief(model, schedule, xT, times, clip), xT, times, back)
+
+
+def heun(
+    model: Model, schedule: NoiseSchedule, xT: Tensor, *, steps: int = 50, clip: bool = True
+) -> Iterator[Step]:
+    """Heun's method on the probability flow: a step of Euler, then the mean of both slopes.
+
+    Karras et al. 2022, algorithm 1, in ``y = xt / sqrt(alpha_bar)`` and ``s = sqrt(1 / alpha_bar -
+    1)``. There the flow is ``dy / ds = eps`` (their equations 1 and 3), and a step of Euler is one
+    of :func:`ddim`. A corrected step takes two calls and two of the ``steps`` equal parts of the
+    time. One part is left to Euler alone: the last, as in the paper; the first, in which s may
+    fall a thousandfold; and the second if ``steps`` is odd.
+
+    Args:
+        model: ``(xt, t) -> output``, see the module's head.
+        schedule: the noise schedule.
+        xT: standard normal noise to start from, (B, C, H, W), float32 or float64.
+        steps: number of model calls, 1 ... T.
+        clip: clip the believed x0 to [-1, 1] at each call; eps is then derived from it anew.
+
+    Returns:
+        An iterator over :class:`Step`, one for each end of a step: about half as many as calls.
+
+    Raises:
+        ValueError: if ``steps`` or ``xT`` does not fit.
+    """
+    _check_images(xT=xT)
+    parts = timesteps(schedule, steps)
+    ends = sorted({0, 1, *range(steps - 1, 0, -2), steps})
+    times = [parts[end] for end in ends]
+    alpha_bar = schedule.alpha_bar[times].cpu()
+    alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    euler = torch.stack([alpha, sigma], 1)[1:].tolist()
+    correction = (alpha[1:] * (sigma / alpha).diff() / 2).tolist()
+    corrected = [end - start == 2 for start, end in pairwise(ends)]
+    believe = belief(model, schedule, xT, times, clip)
+
+    def back(k: int, xt: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
+        x_prev = mix(euler[k], x0, eps)
+        if corrected[k]:
+            _, eps_prev = believe(k + 1, x_prev)
+            x_prev = x_prev.add(eps_prev - eps, alpha=correction[k])
+        return x_prev
+
+    return walk(believe, xT, times, back)
+
+
+SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
+    "ddpm": ddpm,
+    "ddim": ddim,
+    "dpm_solver": dpm_solver,
+    "heun": heun,
+}
 
 
 def sample(
@@ -160,7 +232,7 @@ def sample(
         schedule: the noise schedule that it was trained with.
         n: number of pictures, at least 1.
         size: their height and width in pixels.
-        sampler: "ddim" or "ddpm".
+        sampler: "ddim", "ddpm", "dpm_solver" or "heun".
         steps: number of model calls, 1 ... T.
         seed: 0 ... 2**64 - 1; the same seed gives the same pictures on the same machine.
         progress: show a progress bar.
@@ -171,6 +243,8 @@ def sample(
     Raises:
         ValueError: naming the argument that is out of range.
     """
+    from tqdm.auto import tqdm
+
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)} (got {sampler!r})")
     for name, value, lowest in (("n", n, 1), ("size", size, 1), ("seed", seed, 0)):
@@ -179,38 +253,17 @@ def sample(
     # All noise is drawn on the CPU, so that a seed means the same tigers on every device.
     generator = torch.Generator().manual_seed(seed)
     device = next(model.parameters(), torch.zeros(())).device
-    xT = torch.randn(n, 3, size, size, generator=generator).to(device)
+    xT = torch.randn(n, 3, size, size, generator=generator)
+    xT = xT.to(device, memory_format=torch.channels_last)  # all convolutions follow, and are faster
+    noise = {"generator": generator} if sampler == "ddpm" else {}
     training = model.training
     model.eval()
     try:
-        walk = SAMPLERS[sampler](model, schedule, xT, steps=steps, generator=generator)
-        for step in tqdm(walk, total=steps + 1, desc=sampler, disable=not progress, leave=False):
-            images = step.xt
+        path = SAMPLERS[sampler](model, schedule, xT, steps=steps, **noise)
+        bar = tqdm(total=schedule.T, desc=sampler, disable=not progress, leave=False)
+        with bar, torch.inference_mode():
+            for step in path:
+                bar.update(schedule.T - step.t - bar.n)
     finally:
         model.train(training)
-    return to_uint8(images).cpu()
-
-
-@torch.no_grad()
-def _walk(
-    model: Model,
-    schedule: NoiseSchedule,
-    xt: Tensor,
-    times: list[int],
-    clip: bool,
-    back: Callable[[Tensor, Tensor, Tensor, int, int], Tensor],
-) -> Iterator[Step]:
-    """From times[0] to 0: ask the model, yield, and let ``back`` compose the image before."""
-    for t, t_prev in pairwise(times):
-        output = model(xt, torch.full((len(xt),), t, device=xt.device)).to(xt.dtype)
-        x0, eps = to_x0_eps(schedule, output, xt, t, prediction_of(model))
-        if clip:  # and let eps fit to the clipped x0
-            x0, eps = to_x0_eps(schedule, x0.clamp(-1, 1), xt, t, "x0")
-        yield Step(t, xt, x0, eps)
-        xt = back(x0, eps, xt, t, t_prev)
-    yield Step(0, xt, xt, torch.zeros_like(xt))
-
-
-def _randn_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    device = generator.device if generator is not None else x.device
-    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
+    return to_uint8(step.xt).cpu()
