@@ -22,6 +22,7 @@ import tigerdiff.config
 from tigerdiff import cli, runs
 from tigerdiff.config import TrainConfig
 from tigerdiff.painted import read_tigers
+from tigerdiff.sampling import SAMPLERS
 from tigerdiff.tigers import procedural_tigers
 
 TINY = ["--image-size", "16", "--channels", "8", "--batch-size", "4", "--sample-every", "0"]
@@ -318,6 +319,8 @@ def test_errors_are_one_sentence(finished, photos, tmp_path, tigerdiff_says):
     (damaged / "checkpoints/step-000002/state.json").write_text('{"format": 1}')
     cases = [
         (["sample", "--checkpoint", tmp_path / "no"], r"no does not exist"),
+        (["sample", "--checkpoint", "ddpm-lion-64"], r"ddpm-lion-64 does not exist: name a run's"),
+        (["evaluate", "--checkpoint", "ddpm-lion-64"], r"ddpm-lion-64 does not exist: name a run"),
         (["sample", "--checkpoint", nothing], "holds no complete checkpoint"),
         ([*sample, "--sampler", "euler"], r"sampler must be one of"),
         ([*sample, "--steps", 1001], "steps must be .*1000"),
@@ -422,6 +425,9 @@ def test_help_tells_of_each_option_its_group_and_an_example():
     assert "NVIDIA GPU (CUDA)" in help_
     assert "--checkpoint" in help_
     assert "tigerdiff sample --checkpoint runs/tigers" in help_
+    assert "|".join(SAMPLERS) in help_
+    words = re.sub(r"[\s│]+", " ", help_)
+    assert "What exists as a folder is taken for that." in words
     help_ = runner.invoke(cli.app, ["render", "--help"]).output
     assert "tigerdiff render -n 64 --size 128 --out tigers" in help_
     help_ = runner.invoke(cli.app, ["evaluate", "--help"]).output

@@ -11,11 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tigerdiff import _evaluation, _files, _judge, cli, metrics, runs
+from tigerdiff import _evaluation, _files, _judge, cli, metrics, pretrained, runs
 from tigerdiff._evaluation import Pictures, folder_pictures, reference_pictures, training_pictures
 from tigerdiff.config import TrainConfig
 from tigerdiff.data import seeded_generator
 from tigerdiff.painted import read_tigers, render_folder
+from tigerdiff.pretrained import export_run
 from tigerdiff.sampling import sample
 from tigerdiff.tigers import CHOICES, procedural_tigers
 from tigerdiff.training import train
@@ -183,6 +184,28 @@ def test_training_pictures_are_no_more_than_were_seen(run):
     few = training_pictures(run, 5)
     assert len(few.images) == 5
     assert few.source == "the first 5 of 24 painted tigers of seed 4"
+
+
+def test_an_exported_network_draws_as_its_run_and_its_card_tells_the_tigers(
+    evaluate, run, tmp_path, monkeypatch
+):
+    weights = tmp_path / "weights"
+    export_run(run, weights / "tiny")
+    monkeypatch.setattr(pretrained, "WEIGHTS", weights)
+    results = evaluate("--checkpoint", "tiny", "--steps", 2, "-n", 20, "--sampler", "ddim")[1]
+    assert results["sources"]["pictures"] == "tiny, ddim with 2 steps: 20 of 16 x 16 pixels"
+    source = "the first 20 of 24 painted tigers of seed 4"
+    assert results["sources"]["nearest_among"] == f"{source}: 20 of 16 x 16 pixels"
+    model, schedule = pretrained.load_pretrained(weights / "tiny")
+    seed = seeded_generator(5, 0).initial_seed()
+    images = sample(model, schedule, 20, size=SIZE, steps=2, seed=seed, progress=False)
+    drawn = _evaluation.drawn_pictures(weights / "tiny", "ddim", 2, 20, 5).images
+    assert torch.equal(drawn, images)
+
+
+@pytest.mark.parametrize("card", [{"data": "photos"}, {"seed": None}, {"images": "many"}])
+def test_a_card_that_does_not_tell_the_tigers_names_none(run, tmp_path, card):
+    assert training_pictures(export_run(run, tmp_path / "tiny", card), 20) is None
 
 
 def test_photos_that_a_run_was_trained_on_are_found_with_their_mirror_images(

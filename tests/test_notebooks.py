@@ -210,10 +210,14 @@ print(json.dumps({
 
 
 def test_every_file_of_the_package_is_in_the_wheel(alone, tmp_path):
-    code = "import tigerdiff, pathlib; print(*pathlib.Path(tigerdiff.__file__).parent.iterdir())"
-    shipped = {Path(name).name for name in alone("-c", code, cwd=tmp_path).stdout.split()}
-    ours = {path.name for path in (ROOT / "tigerdiff").iterdir()}
-    assert ours - {"__pycache__"} <= shipped
+    code = (
+        "import tigerdiff, pathlib; root = pathlib.Path(tigerdiff.__file__).parent;"
+        "print(*(path.relative_to(root).as_posix() for path in root.rglob('*')))"
+    )
+    shipped = set(alone("-c", code, cwd=tmp_path).stdout.split())
+    package = ROOT / "tigerdiff"
+    ours = {path.relative_to(package).as_posix() for path in package.rglob("*")}
+    assert {name for name in ours if "__pycache__" not in name} <= shipped
 
 
 @every_notebook

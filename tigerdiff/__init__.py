@@ -1,5 +1,7 @@
 """tigerdiff: diffusion models on one tiger, small, exact and readable."""
 
+from typing import TYPE_CHECKING, Any
+
 from tigerdiff.config import TrainConfig
 from tigerdiff.data import (
     batches,
@@ -23,15 +25,20 @@ from tigerdiff.metrics import (
 )
 from tigerdiff.painted import painted_batches, read_tigers, render_folder
 from tigerdiff.plots import plot_curves, plot_histograms, plot_points
+from tigerdiff.pretrained import export_run, load_pretrained, save_pretrained
 from tigerdiff.runs import load_checkpoint, save_checkpoint
-from tigerdiff.sampling import Step, ddim, ddpm, sample, timesteps
+from tigerdiff.sampling import Step, ddim, ddpm, dpm_solver, heun, sample, timesteps
 from tigerdiff.tigers import Tiger, caption, paint, paint_tiger, procedural_tigers
 from tigerdiff.training import TrainStep, diffusion_loss, train
 from tigerdiff.unet import UNet
 from tigerdiff.viewers import compare_slider, show_images, timestep_slider
 
+if TYPE_CHECKING:
+    from tigerdiff.hub import HubUNet
+
 __all__ = [
     "EMA",
+    "HubUNet",
     "KernelDistance",
     "Neighbours",
     "NoiseSchedule",
@@ -48,12 +55,16 @@ __all__ = [
     "ddim",
     "ddpm",
     "diffusion_loss",
+    "dpm_solver",
+    "export_run",
     "frechet_distance",
+    "heun",
     "judge",
     "kernel_distance",
     "load_checkpoint",
     "load_folder",
     "load_photo",
+    "load_pretrained",
     "nearest_neighbours",
     "noise_step",
     "paint",
@@ -69,6 +80,7 @@ __all__ = [
     "render_folder",
     "sample",
     "save_checkpoint",
+    "save_pretrained",
     "seeded_generator",
     "show_images",
     "timestep_slider",
@@ -78,3 +90,12 @@ __all__ = [
     "to_x0_eps",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``HubUNet``, on first use: huggingface_hub takes longer to import than all of this."""
+    if name == "HubUNet":
+        from tigerdiff.hub import HubUNet
+
+        return HubUNet
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,6 +15,13 @@ import typer
 
 from tigerdiff import _evaluation
 from tigerdiff.painted import read_tigers, render_folder
+from tigerdiff.pretrained import find_pretrained
+from tigerdiff.sampling import SAMPLERS
+
+CHECKPOINT = (
+    "a shipped model (ddpm-tiger-64), a run's folder (its newest checkpoint), an exported folder, "
+    "or owner/name on the Hugging Face Hub. What exists as a folder is taken for that."
+)
 
 
 def render_command(
@@ -58,13 +65,13 @@ def evaluate_command(
         Path | None, typer.Option(metavar="DIR", help="A folder of pictures to judge.")
     ] = None,
     checkpoint: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Or a run's folder: judge what its network draws."),
+        str | None,
+        typer.Option(metavar="NAME|DIR", help=f"Or judge what a network draws: {CHECKPOINT}"),
     ] = None,
     sampler: Annotated[
         str | None,
         typer.Option(
-            metavar="ddim|ddpm", show_default="ddim", help="For --checkpoint: how to draw."
+            metavar="|".join(SAMPLERS), show_default="ddim", help="For --checkpoint: how to draw."
         ),
     ] = None,
     steps: Annotated[
@@ -97,6 +104,7 @@ def evaluate_command(
 
     \b
     tigerdiff evaluate --images tigers
+    tigerdiff evaluate --checkpoint ddpm-tiger-64 --steps 25 -n 2048
     tigerdiff evaluate --checkpoint runs/painted --steps 50 -n 2048
 
     The distances between the pictures and as many real ones are better the
@@ -106,24 +114,28 @@ def evaluate_command(
     0 for a copy and about 1 for a new picture; below 0.5 it is counted as a
     copy. If the folder's metadata.csv has the attributes that were asked for,
     as that of tigerdiff render has, "as asked" is the share that shows them.
+
+    The training pictures are known of a run's folder, and of any other model
+    whose card.json says which painted tigers they were.
     """  # noqa: D301 - the \b keeps typer from joining the lines
     if (images is None) == (checkpoint is None):
         raise ValueError("evaluate needs either --images or --checkpoint, and not both")
     if images is not None and (sampler or steps):
         raise ValueError("--sampler and --steps go with --checkpoint, not with --images")
     command = typed(["tigerdiff", *sys.argv[1:]])
-    _evaluation.check_reference(reference, checkpoint)  # before the work, not after it
+    folder = None if checkpoint is None else find_pretrained(checkpoint)
+    _evaluation.check_reference(reference, folder)  # before the work, not after it
     _evaluation.check_out(out, command)
     training = None
-    if checkpoint is not None:
+    if folder is not None:
         how = (sampler or "ddim", steps or 50, n or 2048)
-        training = _evaluation.training_pictures(checkpoint, how[-1])
-        pictures = _evaluation.drawn_pictures(checkpoint, *how, seed)
+        training = _evaluation.training_pictures(folder, how[-1])
+        pictures = _evaluation.drawn_pictures(folder, *how, seed)
     else:
         assert images is not None
         pictures = _evaluation.folder_pictures(images, n, seed)
     real, floor = _evaluation.reference_pictures(reference, pictures.images, seed)
-    if checkpoint is not None and training is None:
+    if folder is not None and training is None:
         training = real._replace(source=f"{real.source}, as no training pictures were found")
     results = _evaluation.evaluate(pictures, real, floor, training)
     typer.echo(_evaluation.table(results))

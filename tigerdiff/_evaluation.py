@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from tigerdiff import _files, runs
+from tigerdiff import _files, pretrained, runs
 from tigerdiff.data import load_folder, seeded_generator
 from tigerdiff.metrics import (
     frechet_distance,
@@ -136,9 +136,9 @@ def reference_pictures(source: str, like: Tensor, seed: int) -> tuple[Pictures, 
 
 
 def drawn_pictures(checkpoint: Path, sampler: str, steps: int, n: int, seed: int) -> Pictures:
-    """N pictures by the network of a run's folder, a heap at a time."""
-    folder = runs.find_checkpoint(checkpoint)
-    model, schedule = runs.load_checkpoint(folder)
+    """N pictures by the network of a run's or an exported folder, a heap at a time."""
+    folder = pretrained.find_pretrained(checkpoint)
+    model, schedule = pretrained.load_pretrained(folder)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     size: Any = model.config["size"]
     heap = max(1, PIXELS // size**2)
@@ -149,7 +149,8 @@ def drawn_pictures(checkpoint: Path, sampler: str, steps: int, n: int, seed: int
             own = seeded_generator(seed, first).initial_seed()
             parts.append(sample(model, schedule, min(heap, n - first), seed=own, **how))
             bar.update(len(parts[-1]))
-    return Pictures(torch.cat(parts), f"{folder}, {sampler} with {steps} steps")
+    source = folder.name if folder.parent == pretrained.WEIGHTS else folder
+    return Pictures(torch.cat(parts), f"{source}, {sampler} with {steps} steps")
 
 
 def check_reference(source: str, checkpoint: Path | None) -> None:
@@ -163,7 +164,7 @@ def check_reference(source: str, checkpoint: Path | None) -> None:
         raise NotADirectoryError(f"--reference must be 'painted' or a folder, and {source} is none")
     if checkpoint is None:
         return
-    size: Any = runs.load_checkpoint(checkpoint)[0].config["size"]
+    size: Any = pretrained.load_pretrained(checkpoint)[0].config["size"]
     if source != "painted":
         _check_enough(folder_pictures(Path(source), None, 0, size))
     elif size < 16:
@@ -174,17 +175,25 @@ def check_reference(source: str, checkpoint: Path | None) -> None:
 
 
 def training_pictures(checkpoint: Path, n: int) -> Pictures | None:
-    """Up to n of those that a checkpoint was trained on, or None where they are not found."""
-    state = runs.read_state(runs.find_checkpoint(checkpoint))
-    data, size, seed = (state["config"][name] for name in ("data", "image_size", "seed"))
-    if data == "painted":
-        some = painted_pictures(max(2, min(n, state["images"])), size, seed)
-        if len(some.images) < state["images"]:
-            first = f"the first {len(some.images)} of {state['images']}"
+    """Up to n of those that a network was trained on, or None where they are not found.
+
+    Painted tigers are painted again, as the card says. Photos are looked for if it is a run's
+    folder; the path in a card would be one of another machine.
+    """
+    folder = pretrained.find_pretrained(checkpoint)
+    card, size = pretrained.read_card(folder), pretrained.read_config(folder)["network"]["size"]
+    seed, seen = card.get("seed"), card.get("images")
+    if card.get("data") == "painted" and isinstance(seed, int) and isinstance(seen, int):
+        some = painted_pictures(max(2, min(n, seen)), size, seed)
+        if len(some.images) < seen:
+            first = f"the first {len(some.images)} of {seen}"
             some = some._replace(source=f"{first} {some.source}")
         return some
+    if pretrained.is_exported(folder):
+        return None
+    config = runs.read_state(folder)["config"]
     try:
-        photos = folder_pictures(Path(data), n, seed, size)
+        photos = folder_pictures(Path(config["data"]), n, config["seed"], size)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return photos._replace(images=torch.cat([photos.images, photos.images.flip(-1)]))  # as trained

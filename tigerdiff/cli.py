@@ -17,8 +17,17 @@ import typer
 from tqdm import tqdm
 
 from tigerdiff import runs, training
-from tigerdiff._commands import evaluate_command, go_on_command, program, render_command, typed
+from tigerdiff._commands import (
+    CHECKPOINT,
+    evaluate_command,
+    go_on_command,
+    program,
+    render_command,
+    typed,
+)
 from tigerdiff.config import TrainConfig
+from tigerdiff.pretrained import load_pretrained
+from tigerdiff.sampling import SAMPLERS
 from tigerdiff.sampling import sample as draw
 
 NETWORK, OPTIMISATION, FILES = "Network and noise", "Optimisation", "Checkpoints and samples"
@@ -94,12 +103,9 @@ def train_command(
         int, typer.Option(min=0, help="The same seed gives the same run.")
     ] = TrainConfig.seed,
     channels: Annotated[
-        int | None,
+        int,
         typer.Option(
-            min=8,
-            rich_help_panel=NETWORK,
-            show_default="32 up to 32 pixels, else 64",
-            help="Channels of the first level, a multiple of 8.",
+            min=8, rich_help_panel=NETWORK, help="Channels of the first level, a multiple of 8."
         ),
     ] = TrainConfig.channels,
     dropout: Annotated[
@@ -144,6 +150,14 @@ def train_command(
             help="Decay of the averaged weights that samples are drawn with.",
         ),
     ] = TrainConfig.ema_decay,
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            rich_help_panel=OPTIMISATION,
+            help="Compile the network first: a minute or two, then faster steps.",
+        ),
+    ] = TrainConfig.compile,
     checkpoint_every: Annotated[
         int, typer.Option(min=1, rich_help_panel=FILES, help="Steps between two checkpoints.")
     ] = TrainConfig.checkpoint_every,
@@ -219,33 +233,33 @@ def _how_to_go_on(out: Path) -> str:
 
 @app.command("sample")
 def sample_command(
-    checkpoint: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR", help="A run's folder (its newest checkpoint), or one checkpoint's."
-        ),
-    ],
+    checkpoint: Annotated[str, typer.Option(metavar="NAME|DIR", help=f"The network: {CHECKPOINT}")],
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="The picture to write, such as grid.png.")
     ] = Path("grid.png"),
     n: Annotated[int, typer.Option("-n", min=1, help="Number of images.")] = 16,
     sampler: Annotated[
         str,
-        typer.Option(metavar="ddim|ddpm", help="ddim needs few steps, ddpm is the classic one."),
+        typer.Option(
+            metavar="|".join(SAMPLERS),
+            help="How to draw: ddpm is the classic one, the others need few steps.",
+        ),
     ] = "ddim",
     steps: Annotated[
-        int, typer.Option(min=1, help="Calls of the network, at most the run's T (1000).")
+        int, typer.Option(min=1, help="Calls of the network, at most its T (1000).")
     ] = 50,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
 ) -> None:
     """Draw images with a trained network, as one picture.
 
-    It runs on an NVIDIA GPU (CUDA) if there is one, else on the CPU.
-
+    \b
+    tigerdiff sample --checkpoint ddpm-tiger-64 --steps 25 --out grid.png
     tigerdiff sample --checkpoint runs/tigers -n 16 --seed 1 --out grid.png
-    """
+
+    It runs on an NVIDIA GPU (CUDA) if there is one, else on the CPU.
+    """  # noqa: D301 - the \b keeps typer from joining the lines
     runs.check_picture_name(out)  # before the work, not after it
-    model, schedule = runs.load_checkpoint(checkpoint)
+    model, schedule = load_pretrained(checkpoint)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     size: Any = model.config["size"]
     images = draw(model, schedule, n, size=size, sampler=sampler, steps=steps, seed=seed)

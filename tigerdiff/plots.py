@@ -23,8 +23,10 @@ _LEGEND: dict[str, Any] = dict(frameon=False, fontsize=FONT, handlelength=1.3, c
 
 def plot_curves(
     curves: Mapping[str, Tensor | Sequence[float]],
-    x: Tensor | Sequence[float] | None = None,
+    x: Tensor | Sequence[float] | Mapping[str, Tensor | Sequence[float]] | None = None,
     *,
+    errors: Mapping[str, Tensor | Sequence[float]] | None = None,
+    levels: Mapping[str, float] | None = None,
     xlabel: str = "t",
     ylabel: str = "",
     log: bool = False,
@@ -35,7 +37,10 @@ def plot_curves(
 
     Args:
         curves: name to values (N,); NaN leaves a gap.
-        x: where the values lie, (N,); by default 0, 1, 2, ...
+        x: where the values lie, (N,), or a mapping from the name of each curve to where its own
+            lie; by default 0, 1, 2, ...
+        errors: name of a curve to the length of the bar above and below each of its values, (N,).
+        levels: name to height of a dashed line, named at the right end.
         xlabel: name of the horizontal axis.
         ylabel: name of the vertical axis.
         log: logarithmic vertical axis.
@@ -46,15 +51,25 @@ def plot_curves(
         A matplotlib figure.
 
     Raises:
-        ValueError: if a curve's length differs from that of x.
+        ValueError: if a curve's length differs from that of x or of its errors.
     """
     figure, axes = _axes(5.6, 3.4)
     for colour, (name, values) in zip(COLOURS * len(curves), curves.items()):
         y = torch.as_tensor(values, dtype=torch.float64)
-        positions = torch.arange(len(y)) if x is None else torch.as_tensor(x)
-        if len(positions) != len(y):
-            raise ValueError(f"curve {name!r} has {len(y)} values for {len(positions)} of x")
+        places = x[name] if isinstance(x, Mapping) else x
+        positions = torch.arange(len(y)) if places is None else torch.as_tensor(places)
+        error = None if errors is None or name not in errors else torch.as_tensor(errors[name])
+        for what, given in (("x", positions), ("errors", error)):
+            if given is not None and len(given) != len(y):
+                raise ValueError(f"curve {name!r} has {len(y)} values for {len(given)} of {what}")
         axes.plot(positions, y, label=name, color=colour, marker=marker, linewidth=2)
+        if error is not None:
+            axes.errorbar(positions, y, error, fmt="none", ecolor=colour, capsize=3)
+    for name, height in (levels or {}).items():
+        axes.axhline(height, color="0.45", linestyle="--", linewidth=1.2)
+        axes.text(
+            1.01, height, name, transform=axes.get_yaxis_transform(), va="center", fontsize=FONT
+        )
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if log:
         axes.set_yscale("log")

@@ -1,0 +1,568 @@
+"""Trained networks: what is exported is what is loaded, from wherever, and never a pickle."""
+
+import hashlib
+import http.server
+import json
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub.hub_mixin
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import constants
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from setuptools import Distribution
+
+import tigerdiff
+from tigerdiff import HubUNet, UNet, _hub, export_run, load_pretrained, pretrained, save_pretrained
+from tigerdiff.config import TrainConfig
+from tigerdiff.diffusion import NoiseSchedule
+from tigerdiff.pretrained import FILES, WEIGHTS, read_card
+from tigerdiff.runs import load_checkpoint
+from tigerdiff.sampling import sample
+from tigerdiff.training import train
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted({"ddpm-tiger-64", *(path.name for path in WEIGHTS.glob("*"))})
+MAX_BYTES = 16_000_000
+CARD = {"data": "painted", "seed": 3, "images": 24}
+
+
+def tiny(seed=0):
+    """A network whose every weight is random: fresh ones answer zero."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = UNet(size=16, channels=8, multipliers=(1, 2), blocks=1, attention=(8,))
+        for weight in model.parameters():
+            torch.nn.init.normal_(weight, std=0.1)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An exported folder; to be read only."""
+    return save_pretrained(tiny(), tmp_path_factory.mktemp("a") / "tiny", T=50, card=CARD)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of two steps on painted tigers of seed 4."""
+    out = tmp_path_factory.mktemp("runs") / "painted"
+    config = TrainConfig(
+        "painted", out, image_size=16, steps=2, batch_size=4, channels=8, blocks=1, T=40,
+        sample_every=0, seed=4, schedule="linear",
+    )  # fmt: skip
+    list(train(config))
+    return out
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    """An exported folder to be damaged."""
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+@pytest.fixture
+def no_pickles(monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("something is unpickled")
+
+    for owner, name in ((torch, "load"), (pickle, "load"), (pickle, "loads")):
+        monkeypatch.setattr(owner, name, refuse)
+    monkeypatch.setattr(pickle, "Unpickler", refuse)
+
+
+def assert_same(model, other):
+    """Equal in every weight once rounded to float16, as those that are stored."""
+    ours, others = model.state_dict(), other.state_dict()
+    assert ours.keys() == others.keys()
+    for name, x in ours.items():
+        assert x.dtype == torch.float32 and x.device.type == "cpu"
+        assert torch.equal(x, others[name].half().float())
+
+
+def change(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def sentence_of(call, *arguments, **options):
+    with pytest.raises((OSError, ValueError)) as raised:
+        call(*arguments, **options)
+    said = str(raised.value)
+    assert "\n" not in said
+    return type(raised.value), said
+
+
+# What ships
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_is_whole_small_and_finite(name, no_pickles):
+    there = {path.name for path in (WEIGHTS / name).glob("*")}
+    assert there == set(FILES), "tigerdiff/weights must hold the exported folder"
+    data = (WEIGHTS / name / "model.safetensors").read_bytes()
+    assert len(data) <= MAX_BYTES
+    card = read_card(WEIGHTS / name)
+    assert card["sha256"] == hashlib.sha256(data).hexdigest()
+    assert card["data"] == "painted" and card["seed"] >= 0 and card["images"] > 0
+    for x in load_file(WEIGHTS / name / "model.safetensors").values():
+        assert x.dtype == torch.float16 and x.isfinite().all()
+    model, schedule = load_pretrained(name)
+    size = model.config["size"]
+    images = sample(model, schedule, 2, size=size, steps=2, progress=False)
+    assert images.shape == (2, 3, size, size)
+    assert images.float().std() > 10  # no plain grey
+
+
+# A process that has just begun, and that no network is open to.
+ALONE = """
+import socket, sys
+from pathlib import Path
+
+def refuse(*arguments):
+    raise OSError("no network in this test")
+
+socket.getaddrinfo = socket.socket.connect = refuse
+from tigerdiff import cli, pretrained
+pretrained.WEIGHTS = Path(sys.argv.pop(1))
+try:
+    cli.main()
+finally:
+    print("loaded:", *(name for name in ("huggingface_hub", "requests") if name in sys.modules))
+"""
+
+
+def alone(weights, *words, cwd):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", ALONE, weights, *map(str, words)], cwd=cwd, env=environment,
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+def test_a_shipped_model_draws_in_a_fresh_process_without_network_or_hub(folder, tmp_path):
+    words = ["sample", "--checkpoint", "tiny", "--sampler", "ddim", "--steps", "5", "-n", "4"]
+    done = alone(folder.parent, *words, "--seed", "0", "--out", "grid.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "grid.png: 4 images of 16 x 16 pixels\nloaded:\n"
+    model, schedule = load_pretrained(folder)
+    first = sample(model, schedule, 4, size=16, steps=5, progress=False)[0]
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (2 * 18 + 2, 2 * 18 + 2)
+        drawn = torch.from_numpy(np.array(grid.convert("RGB")))[2:18, 2:18].permute(2, 0, 1)
+    assert (drawn.int() - first.int()).abs().max() <= 1
+
+
+def test_what_exists_here_wins_over_what_ships(folder, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "WEIGHTS", folder.parent)
+    monkeypatch.chdir(tmp_path)
+    assert load_pretrained("tiny")[1].T == 50
+    shutil.copytree(run, tmp_path / "tiny")
+    assert load_pretrained("tiny")[1].T == 40
+
+
+def test_the_wheel_takes_every_file_of_every_shipped_model(tmp_path, monkeypatch):
+    """What setuptools makes of pyproject.toml, without building."""
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    for path in (f"weights/{name}/{file}" for name in SHIPPED for file in FILES):
+        (tmp_path / "tigerdiff" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tigerdiff" / path).touch()
+    (tmp_path / "tigerdiff/__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    distribution = Distribution({"script_name": "setup.py"})
+    distribution.parse_config_files()
+    build = distribution.get_command_obj("build_py")
+    build.ensure_finalized()
+    ((*_, taken),) = build.data_files
+    assert {f"weights/{name}/{file}" for name in SHIPPED for file in FILES} == {
+        path.replace(os.sep, "/") for path in taken
+    }
+
+
+# Folders
+
+
+def test_what_is_exported_is_loaded(folder, no_pickles):
+    before = torch.random.get_rng_state()
+    model, schedule = load_pretrained(folder)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert_same(model, tiny())
+    assert model.config == tiny().config
+    assert not model.training and all(x.requires_grad for x in model.parameters())
+    assert torch.equal(schedule.alpha_bar, NoiseSchedule.cosine(50).alpha_bar)
+    x, t = torch.randn(2, 3, 16, 16), torch.tensor([3, 50])
+    with torch.no_grad():
+        torch.testing.assert_close(model(x, t), tiny()(x, t), atol=0.02, rtol=0.02)
+
+
+def test_an_exported_folder_is_what_its_card_says(folder):
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    data = (folder / "model.safetensors").read_bytes()
+    card = json.loads((folder / "card.json").read_text())
+    assert card["sha256"] == hashlib.sha256(data).hexdigest()
+    assert card | CARD == card
+    assert card["parameters"] == sum(x.numel() for x in tiny().parameters())
+    assert len(data) < 2.5 * card["parameters"]
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1  # readable for all alike
+    config = json.loads((folder / "config.json").read_text())
+    wanted = {"format": 1, "network": tiny().config, "schedule": "cosine", "T": 50}
+    assert config == wanted
+
+
+def test_a_run_is_loaded_and_exported(run, tmp_path):
+    model, schedule = load_pretrained(run)
+    wanted, _ = load_checkpoint(run)
+    for name, x in wanted.state_dict().items():
+        assert torch.equal(model.state_dict()[name], x)
+    card = {"hardware": "none", "seed": 4}
+    out = export_run(run, tmp_path / "new" / "tigers", card)
+    exported, its_schedule = load_pretrained(str(out))
+    assert_same(exported, wanted)
+    for each in (schedule, its_schedule):
+        assert torch.equal(each.alpha_bar, NoiseSchedule.linear(40).alpha_bar)
+    told = read_card(out)
+    assert (told["data"], told["seed"], told["steps"], told["images"]) == ("painted", 4, 2, 8)
+    assert told["hardware"] == "none"
+    assert told["recipe"]["batch_size"] == 4
+    assert str(run.parent) not in (out / "card.json").read_text()
+
+
+def test_a_folder_is_written_whole_or_not_at_all(copy, monkeypatch):
+    def full(*arguments):
+        raise OSError("No space left on device")
+
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    monkeypatch.setattr(tigerdiff._files.os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_pretrained(tiny(1), copy, T=50)
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+def test_weights_that_float16_cannot_hold_are_refused(tmp_path):
+    for value in (1e5, float("nan")):
+        model = tiny()
+        model.stem.weight.data[0] = value
+        kind, said = sentence_of(save_pretrained, model, tmp_path / "no")
+        assert (kind, said[:19]) == (ValueError, "model: stem.weight ")
+    kind, said = sentence_of(save_pretrained, tiny(), tmp_path / "no", schedule="bar")
+    assert "schedule must be" in said
+    assert not (tmp_path / "no").exists()
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def other_network(copy):
+    save_file({"a": torch.zeros(1)}, copy / "model.safetensors")
+    digest = hashlib.sha256((copy / "model.safetensors").read_bytes()).hexdigest()
+    change(copy / "card.json", sha256=digest)
+
+
+def no_safetensors(copy):
+    (copy / "model.safetensors").write_bytes(pickle.dumps({"a": 1}))
+    digest = hashlib.sha256(pickle.dumps({"a": 1})).hexdigest()
+    change(copy / "card.json", sha256=digest)
+
+
+def with_network(copy, **values):
+    change(copy / "config.json", network=tiny().config | values)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda copy: flip(copy / "model.safetensors"), r"model\.safetensors is damaged \(its SHA"),
+        (other_network, r"model\.safetensors is damaged \(it is not of the network in config"),
+        (no_safetensors, r"model\.safetensors is damaged \(.*header"),
+        (lambda copy: (copy / "model.safetensors").unlink(), "model.safetensors is missing"),
+        (lambda copy: (copy / "config.json").unlink(), "config.json is missing"),
+        (lambda copy: (copy / "card.json").unlink(), "card.json is missing"),
+        (lambda copy: (copy / "config.json").write_text("{"), r"config\.json is damaged \(Expect"),
+        (lambda copy: (copy / "config.json").write_bytes(b"\xff"), r"config\.json is damaged"),
+        (lambda copy: (copy / "card.json").write_text("[]"), r"card\.json is damaged \(it is no"),
+        (lambda copy: change(copy / "config.json", T="x"), r"its T is missing or not what"),
+        (lambda copy: change(copy / "config.json", network=3), r"its network is missing or not"),
+        (lambda copy: change(copy / "config.json", format=2), "has format 2 and .* --upgrade"),
+        (lambda copy: change(copy / "config.json", schedule="new"), "not know .* --upgrade tiger"),
+        (lambda copy: change(copy / "config.json", T=-1), "not know .* --upgrade tigerdiff"),
+        (lambda copy: with_network(copy, experts=4), "not know .*experts.* --upgrade tigerdiff"),
+        (lambda copy: with_network(copy, prediction="z"), "not know .*'z'.* --upgrade tigerdiff"),
+    ],
+)  # fmt: skip
+def test_a_spoilt_folder_is_one_sentence(copy, spoil, sentence, no_pickles):
+    spoil(copy)
+    kind, said = sentence_of(load_pretrained, copy)
+    assert kind is ValueError
+    assert re.search(sentence, said), said
+    assert "copy" in said
+
+
+def test_names_that_are_nothing_are_one_sentence(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "WEIGHTS", folder.parent)
+    monkeypatch.setattr(_hub, "fetch", None)  # nobody is asked
+    for name in ("ddpm-lion-64", "./runs/no", "/no/such", tmp_path / "no", Path("owner/name"), ""):
+        if str(name):
+            kind, said = sentence_of(load_pretrained, name)
+            assert kind is FileNotFoundError
+            assert said.startswith(f"{name} does not exist: name a run's folder")
+            assert "a shipped model (tiny)" in said
+    kind, said = sentence_of(load_pretrained, "tiny", revision="v1")
+    assert said == "revision goes with a model of the Hub, owner/name, and tiny is none"
+    assert "no complete checkpoint" in sentence_of(load_pretrained, tmp_path)[1]
+
+
+# The Hub
+
+
+class FakeHub(http.server.BaseHTTPRequestHandler):
+    """As much of the Hub as answers for one repository, cats/tigers; its ``state`` says how."""
+
+    def log_message(self, *arguments):
+        pass
+
+    def answer(self, code, body=b"", **headers):
+        self.send_response(code)
+        for name, value in {"Content-Length": len(body), **headers}.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def do_HEAD(self):
+        state, path = self.server.state, self.path.partition("?")[0]
+        state.asked.append(path)
+        time.sleep(state.delay)
+        if state.error:
+            code, name = state.error
+            return self.answer(code, X_Error_Code=name, X_Error_Message=name)
+        if path.startswith("/api/models/cats/tigers"):
+            siblings = [
+                {"rfilename": name, "size": state.sizes.get(name, len(data)), "blobId": git(data)}
+                for name, data in state.stated.items()
+            ]
+            for sibling in siblings:
+                if sibling["rfilename"].endswith((".safetensors", ".bin")):
+                    digest = hashlib.sha256(state.stated[sibling["rfilename"]]).hexdigest()
+                    sibling["lfs"] = {"sha256": digest, "size": 1, "pointerSize": 1}
+            about = {"private": False, "downloads": 0, "likes": 0, "tags": []}
+            about |= {"id": "cats/tigers", "sha": "a" * 40, "siblings": siblings}
+            body = json.dumps(about)
+            return self.answer(200, body.encode(), Content_Type="application/json")
+        data = state.sent[path.rpartition("/")[2]]
+        etag = hashlib.sha256(data).hexdigest()
+        return self.answer(200, data, ETag=f'"{etag}"', X_Repo_Commit="a" * 40)
+
+    do_GET = do_HEAD
+
+
+def git(data):
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+@pytest.fixture
+def fake_hub(folder, tmp_path, monkeypatch):
+    """The Hub with the exported folder and a pickle, and how to load from it."""
+    files = {name: (folder / name).read_bytes() for name in FILES}
+    files["pytorch_model.bin"] = pickle.dumps({"a": 1})
+    monkeypatch.chdir(tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeHub) as server:
+        server.state = state = SimpleNamespace(
+            sent=dict(files), stated=dict(files), sizes={}, error=None, delay=0, asked=[]
+        )
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = {
+            "endpoint": f"http://127.0.0.1:{server.server_port}",
+            "cache_dir": tmp_path / "cache",
+        }
+        state.load = lambda **options: HubUNet.from_pretrained("cats/tigers", **where | options)
+        yield state
+        server.shutdown()
+
+
+def test_a_model_of_the_hub_is_downloaded_once_and_no_other_file(fake_hub, no_pickles):
+    model = fake_hub.load()
+    assert_same(model, tiny())
+    assert model.card["seed"] == 3
+    fetched = {path.rpartition("/")[2] for path in fake_hub.asked if "/resolve/" in path}
+    assert fetched == set(FILES)
+    assert_same(fake_hub.load(local_files_only=True), tiny())
+
+
+def test_load_pretrained_asks_the_hub_for_what_is_no_folder(folder, monkeypatch):
+    asked = []
+
+    def fetch(*arguments, **options):
+        asked.append((arguments, options))
+        return folder
+
+    monkeypatch.setattr(_hub, "fetch", fetch)
+    model, schedule = load_pretrained("cats/tigers", revision="v1")
+    assert asked == [(("cats/tigers", FILES), {"revision": "v1"})]
+    assert_same(model, tiny())
+    assert schedule.T == 50
+
+
+def test_without_an_answer_the_cache_is_taken(fake_hub, caplog, monkeypatch):
+    fake_hub.load()
+    fake_hub.error = (503, "Unavailable")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between attempts
+    assert_same(fake_hub.load(), tiny())
+    assert "the Hub does not answer: cats/tigers is taken from its cache" in caplog.text
+    assert_same(fake_hub.load(endpoint="http://127.0.0.1:9"), tiny())
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "sentence"),
+    [
+        ((401, "RepoNotFound"), FileNotFoundError, "no folder here and no model on the Hub, unles"),
+        ((404, "RepoNotFound"), FileNotFoundError, "cats/tigers is no folder here and no model on"),
+        ((403, "GatedRepo"), PermissionError, "cats/tigers is gated: accept its terms"),
+        ((404, "RevisionNotFound"), ValueError, "cats/tigers has no revision 'v9': name one of"),
+        ((503, "Unavailable"), ConnectionError, "cats/tigers is no folder here and not in the cac"),
+    ],
+)  # fmt: skip
+def test_an_error_of_the_hub_is_one_sentence(fake_hub, error, kind, sentence, monkeypatch):
+    fake_hub.error = error
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    raised, said = sentence_of(fake_hub.load, revision="v9")
+    assert issubclass(raised, kind)
+    assert sentence in said
+
+
+def test_no_network_and_a_hub_that_hangs_are_one_sentence(fake_hub, monkeypatch):
+    not_there = r"cats/tigers is no folder here and not in the cache of the Hub, which was not reac"
+    assert not_there in sentence_of(fake_hub.load, endpoint="http://127.0.0.1:9")[1]
+    assert not_there in sentence_of(fake_hub.load, local_files_only=True)[1]
+    fake_hub.delay = 5
+    monkeypatch.setattr(_hub, "ANSWER_SECONDS", 0.3)
+    begin = time.monotonic()
+    assert not_there in sentence_of(fake_hub.load)[1]
+    assert time.monotonic() - begin < 3
+
+
+def test_a_name_that_the_hub_cannot_have_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(_hub.constants, "HF_HUB_OFFLINE", True)
+    kind, said = sentence_of(load_pretrained, "cats/tigers--and--lions..x")
+    assert kind is FileNotFoundError
+    assert "no folder here and no model on the Hub" in said
+
+
+def test_what_is_too_large_or_no_model_is_not_downloaded(fake_hub):
+    fake_hub.sizes["model.safetensors"] = 3 * 2**30
+    kind, said = sentence_of(fake_hub.load)
+    assert kind is ValueError
+    assert "cats/tigers on the Hub has 3.0 GiB, and more than 2 GiB are not downloaded" in said
+    del fake_hub.stated["model.safetensors"]
+    assert "as model.safetensors is missing" in sentence_of(fake_hub.load)[1]
+    assert not [path for path in fake_hub.asked if "/resolve/" in path]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_differs_from_the_stated_hash_is_deleted(fake_hub, name):
+    sound = fake_hub.sent[name]
+    fake_hub.sent[name] = sound[:-2] + bytes([sound[-2] ^ 1]) + sound[-1:]
+    kind, said = sentence_of(fake_hub.load)
+    assert kind is ValueError
+    assert said.startswith(f"{name} of cats/tigers is damaged, as its hash is not the one that")
+    fake_hub.sent[name] = sound
+    assert_same(fake_hub.load(), tiny())
+
+
+def as_cache(folder, cache):
+    """The exported folder in the layout of the Hub's cache, as main of cats/tigers."""
+    repo = cache / "models--cats--tigers"
+    shutil.copytree(folder, repo / "snapshots" / "abc")
+    (repo / "refs").mkdir()
+    (repo / "refs/main").write_text("abc")
+    return cache
+
+
+def test_offline_the_cache_of_the_hub_is_read(folder, tmp_path, monkeypatch):
+    cache = as_cache(folder, tmp_path)
+    monkeypatch.setattr(_hub, "HfApi", None)
+    model = HubUNet.from_pretrained("cats/tigers", cache_dir=cache, local_files_only=True)
+    assert_same(model, tiny())
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert_same(HubUNet.from_pretrained("cats/tigers", cache_dir=cache), tiny())
+
+
+def test_the_environment_of_the_hub_is_heeded(folder, tmp_path, monkeypatch):
+    as_cache(folder, tmp_path / "hub")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    words = ["sample", "--checkpoint", "cats/tigers", "-n", "1", "--steps", "2"]
+    done = alone(tmp_path, *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "grid.png: 1 images of 16 x 16 pixels\nloaded: huggingface_hub" in done.stdout
+    words[2] = "cats/lions"
+    done = alone(tmp_path, *words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("tigerdiff: cats/lions is no folder here and not in the cache")
+
+
+def test_the_hub_class_is_a_unet_with_its_schedule(folder, run):
+    for name in (folder, run):
+        model = HubUNet.from_pretrained(name)
+        wanted, schedule = load_pretrained(name)
+        assert isinstance(model, UNet) and not model.training
+        assert torch.equal(model.schedule.alpha_bar, schedule.alpha_bar)
+        for key, x in wanted.state_dict().items():
+            assert torch.equal(model.state_dict()[key], x)
+        images = sample(model, model.schedule, 1, size=16, steps=2, progress=False)
+        assert torch.equal(images, sample(wanted, schedule, 1, size=16, steps=2, progress=False))
+
+
+def test_the_hub_class_saves_what_is_loaded(folder, tmp_path):
+    out = tmp_path / "saved"
+    HubUNet.from_pretrained(folder).save_pretrained(out)
+    for name in FILES:
+        assert (out / name).read_bytes() == (folder / name).read_bytes()
+    readme = (out / "README.md").read_text()
+    assert "library_name: tigerdiff" in readme
+    assert '"seed": 3' in readme
+    assert_same(load_pretrained(out)[0], tiny())
+    assert_same(HubUNet.from_pretrained(out), tiny())
+
+
+def test_the_hub_class_pushes_what_is_loaded(run, tmp_path, monkeypatch):
+    pushed = {}
+
+    class Api:
+        def __init__(self, **options):
+            pushed["token"] = options.get("token")
+
+        def create_repo(self, repo_id, **options):
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, *, repo_id, folder_path, **options):
+            shutil.copytree(folder_path, tmp_path / "pushed")
+            return f"pushed to {repo_id}"
+
+    monkeypatch.setattr(huggingface_hub.hub_mixin, "HfApi", Api)
+    model = HubUNet.from_pretrained(run)
+    assert model.push_to_hub("cats/tigers", token="t") == "pushed to cats/tigers"
+    assert pushed["token"] == "t"
+    names = {path.name for path in (tmp_path / "pushed").iterdir()}
+    assert names == {*FILES, "README.md"}
+    loaded, schedule = load_pretrained(tmp_path / "pushed")
+    assert_same(loaded, load_checkpoint(run)[0])
+    assert torch.equal(schedule.alpha_bar, model.schedule.alpha_bar)
+
+
+def test_an_unknown_name_of_the_package_stays_unknown():
+    with pytest.raises(AttributeError, match="has no attribute 'HubNet'"):
+        tigerdiff.HubNet  # noqa: B018
