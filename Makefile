@@ -1,6 +1,7 @@
 # make book   build the book and print the page to open
 # make test   lint, types and all tests (fetches Chromium where it is missing)
 # make lint   ruff and mypy alone
+# make bench  compare with other libraries and write bench/results (25 minutes of a quiet machine)
 # make clean  remove everything made here, .venv included
 #
 # Each does all it needs on a machine with Python 3.10 to 3.13, git and make.
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: book test lint clean
+.PHONY: book test lint bench clean
 
 book: $(READY)
 	rm -rf _build/html
@@ -28,6 +29,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy tigerdiff
 
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet -r bench/requirements.txt
+	$(BIN)/python -m bench $(PARTS)
+
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "tigerdiff needs Python 3.10 to 3.13 as '$(PYTHON)'; name another one: make PYTHON=python3.12" >&2; exit 1; }
@@ -39,5 +44,6 @@ $(READY): requirements.txt pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv _build build dist tigerdiff.egg-info .pytest_cache .mypy_cache .ruff_cache book/.ruff_cache
+	rm -rf .venv _build build dist tigerdiff.egg-info .pytest_cache .mypy_cache .ruff_cache book/.ruff_cache \
+	  bench/__pycache__
 	find tigerdiff tests tools -name __pycache__ -prune -exec rm -rf {} +

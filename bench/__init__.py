@@ -1,0 +1,1 @@
+"""Comparisons with the libraries that people would use instead: ``make bench``."""

@@ -1,0 +1,105 @@
+"""The comparisons in bench/: every part runs, and what is compared is of one size."""
+
+import importlib.util
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # bench is not installed
+
+from bench import networks, quality, timing  # noqa: E402
+
+PEER = pytest.mark.skipif(
+    importlib.util.find_spec("denoising_diffusion_pytorch") is None,
+    reason="denoising-diffusion-pytorch is not installed: make bench installs it",
+)
+HEAD = {"part", "command", "date", "seed", "processor", "cores", "threads", "versions", "rows"}
+
+
+@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize(
+    "library", [networks.DIFFUSERS, pytest.param(networks.LUCIDRAINS, marks=PEER)]
+)
+def test_the_peers_networks_have_our_parameters_and_flops(library, size):
+    """Within a tenth; if not: python -m bench.match."""
+    ours, theirs = (networks.counts(name, size) for name in (networks.OURS, library))
+    for key in ("parameters", "forward_flops", "training_flops"):
+        assert theirs[key] == pytest.approx(ours[key], rel=0.1), key
+        assert networks.matched(size)[networks.OURS][key] == ours[key], "the file is out of date"
+        assert networks.matched(size)[library][key] == theirs[key], "the file is out of date"
+
+
+def test_flops_of_a_convolution_are_counted_as_multiplications_and_additions():
+    import torch
+
+    class Conv(torch.nn.Conv2d):
+        def forward(self, xt, t):
+            return super().forward(xt)
+
+    counted = networks.counted(Conv(3, 3, 3, padding=1), 8)
+    flops = 2 * 9 * 3 * 3 * 8 * 8
+    # Backward: to the weights alone, as nothing asks for the gradient of the image.
+    assert counted == {"parameters": 84, "forward_flops": flops, "training_flops": 2 * flops}
+
+
+def test_functions_are_run_in_turn_after_a_warm_up():
+    calls = []
+    seconds = timing.interleaved(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3
+    )
+    assert calls == ["a", "b"] * 4
+    assert {name: len(runs) for name, runs in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_a_ratio_is_that_of_neighbouring_runs():
+    """The machine slowed down threefold in the last two runs: the ratio does not feel it."""
+    ours, theirs = timing.rows("x", {"ours": [1, 1, 3, 3], "theirs": [2, 2, 6, 6]}, each=2)
+    assert (theirs["ratio"], theirs["ratio_low"], theirs["ratio_high"]) == (0.5, 0.5, 0.5)
+    assert (theirs["seconds"], theirs["lowest"], theirs["highest"]) == (2, 1, 3)
+    assert ours["ratio"] == 1
+
+
+def test_the_crossing_lies_on_a_power_law():
+    curve = [{"seconds": s, "frechet": 1000 / s**0.5} for s in (1, 4, 16, 64)]
+    assert quality.crossing(curve, 1000 / 30**0.5) == pytest.approx(30)
+    assert quality.crossing(curve, 1000 / 64**0.5) == pytest.approx(64)
+    assert quality.crossing(curve, 100) is None
+    assert quality.crossing(curve, 2000) == 1
+
+
+def test_each_part_runs_and_writes_what_the_book_reads(tmp_path):
+    parts = ["step", "sampling", "overhead", "add_noise", "folder", "import", "quality"]
+    command = [sys.executable, "-m", "bench", *parts, "--quick", "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    assert set(found) == set(parts)
+    for part, result in found.items():
+        assert result.keys() >= HEAD and result["part"] == part and result["quick"] is True
+        assert {row["name"].split(",")[0] for row in result["rows"]} >= {"tigerdiff"}
+        for row in result["rows"]:
+            assert row["what"] in done.stdout and row["name"] in done.stdout
+            if part != "quality":
+                assert 0 < row["lowest"] <= row["seconds"] <= row["highest"]
+                assert 0 < row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+    libraries = set(networks.LIBRARIES)
+    for row in found["step"]["rows"]:
+        assert 0 < row["share_of_peak"] < 2 and row["gflops"] > 0
+    assert set(found["step"]["sizes"]["16"]) == libraries
+    assert set(found["quality"]["curves"]) == libraries
+    for curve in found["quality"]["curves"].values():
+        assert len(curve) == 2 and all(math.isfinite(point["frechet"]) for point in curve)
+    assert {row["name"] for row in found["quality"]["rows"]} == libraries
+    assert any("dpm_solver" in row["what"] for row in found["overhead"]["rows"])
+    assert all(row["images_per_second"] > 0 for row in found["folder"]["rows"])
+
+
+def test_a_part_that_does_not_exist_is_refused():
+    command = [sys.executable, "-m", "bench", "speed"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "no part is called speed" in done.stderr
