@@ -17,12 +17,13 @@ os.environ["TQDM_DISABLE"] = "1"  # before the peers are imported: their bars co
 
 import torch
 
-from bench import images, processes, quality, sampling, step
+from bench import images, processes, profile, quality, sampling, step
 from bench.networks import LIBRARIES, LUCIDRAINS
 from bench.timing import machine
 
 PARTS = {
     "step": step.run,
+    "profile": profile.run,
     "sampling": sampling.run,
     "overhead": sampling.overhead,
     "add_noise": images.noise,
@@ -124,13 +125,16 @@ def table(found: list[dict]) -> str:
     lines = [f"{'':44s}{'':44s}{'seconds':>10s}  {'ours / this':20s} achieved"]
     what = None
     for row in found:
-        seconds = f"{row['seconds']:.3g}" if row["seconds"] else f"> {row['within']:.3g}"
+        reached = row["seconds"] is not None
+        seconds = f"{row['seconds']:.3g}" if reached else f"> {row['within']:.3g}"
         ratio = f"{row['ratio']:.3g}" if row["ratio"] else ""
         if "ratio_low" in row:
             ratio += f" ({row['ratio_low']:.3g} to {row['ratio_high']:.3g})"
         more = ""
         if "gflops" in row:
             more = f"{row['gflops']:.0f} GFLOP/s, {row['share_of_peak']:.0%} of a convolution"
+        if "share" in row:
+            more = f"{row['share']:.0%}"
         if "images_per_second" in row:
             more = f"{row['images_per_second']:.0f} images/s"
         head = row["what"] if row["what"] != what else ""

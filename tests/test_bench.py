@@ -73,7 +73,7 @@ def test_the_crossing_lies_on_a_power_law():
 
 
 def test_each_part_runs_and_writes_what_the_book_reads(tmp_path):
-    parts = ["step", "sampling", "overhead", "add_noise", "folder", "import", "quality"]
+    parts = ["step", "profile", "sampling", "overhead", "add_noise", "folder", "import", "quality"]
     command = [sys.executable, "-m", "bench", *parts, "--quick", "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -81,15 +81,22 @@ def test_each_part_runs_and_writes_what_the_book_reads(tmp_path):
     assert set(found) == set(parts)
     for part, result in found.items():
         assert result.keys() >= HEAD and result["part"] == part and result["quick"] is True
-        assert {row["name"].split(",")[0] for row in result["rows"]} >= {"tigerdiff"}
+        if part != "profile":
+            assert {row["name"].split(",")[0] for row in result["rows"]} >= {"tigerdiff"}
         for row in result["rows"]:
             assert row["what"] in done.stdout and row["name"] in done.stdout
-            if part != "quality":
+            if part not in ("quality", "profile"):
                 assert 0 < row["lowest"] <= row["seconds"] <= row["highest"]
                 assert 0 < row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
     libraries = set(networks.LIBRARIES)
     for row in found["step"]["rows"]:
         assert 0 < row["share_of_peak"] < 2 and row["gflops"] > 0
+    for what in {row["what"] for row in found["profile"]["rows"]}:
+        spent = {
+            row["name"]: row["share"] for row in found["profile"]["rows"] if row["what"] == what
+        }
+        assert sum(spent.values()) == pytest.approx(1, abs=1e-3)
+        assert spent["convolutions"] > 0 and spent["group norm"] > 0
     assert set(found["step"]["sizes"]["16"]) == libraries
     assert set(found["quality"]["curves"]) == libraries
     for curve in found["quality"]["curves"].values():
