@@ -110,6 +110,32 @@ def test_a_curve_of_another_length_is_named():
         plot_curves({"a": [1, 2], "b": [1, 2, 3]}, [0, 1])
 
 
+def test_each_curve_may_have_an_axis_and_errors_of_its_own():
+    axes = axes_of(
+        plot_curves(
+            {"a": [1, 2], "b": [4, 5, 6]}, {"a": [7, 9], "b": [1, 2, 3]}, errors={"b": [1, 2, 3]}
+        )
+    )
+    lines = [line for line in axes.get_lines() if line.get_linestyle() == "-"]
+    np.testing.assert_array_equal(lines[0].get_xydata(), [[7, 1], [9, 2]])
+    np.testing.assert_array_equal(lines[1].get_xydata(), [[1, 4], [2, 5], [3, 6]])
+    (bars,) = axes.collections
+    ends = [[[1, 3], [1, 5]], [[2, 3], [2, 7]], [[3, 3], [3, 9]]]
+    np.testing.assert_array_equal(bars.get_segments(), ends)
+    with pytest.raises(ValueError, match="curve 'b' has 2 values for 1 of errors"):
+        plot_curves({"b": [1, 2]}, errors={"b": [1]})
+
+
+def test_a_level_is_a_line_with_its_name_inside_the_figure():
+    figure = plot_curves({"a": [1, 10]}, levels={"the floor": 2.0}, log=True)
+    figure.draw_without_rendering()
+    (name,) = axes_of(figure).texts
+    assert name.get_text() == "the floor" and name.get_position()[1] == 2
+    box = name.get_window_extent()
+    assert axes_of(figure).get_window_extent().x1 <= box.x0 and box.x1 <= figure.bbox.x1
+    np.testing.assert_array_equal(axes_of(figure).get_lines()[-1].get_ydata(), [2, 2])
+
+
 # ---------------------------------------------------------------- histograms
 
 

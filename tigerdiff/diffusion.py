@@ -120,7 +120,7 @@ def add_noise(schedule: NoiseSchedule, x0: Tensor, t: Tensor | int, eps: Tensor)
         raise ValueError("x0 must lie in [-1, 1]: scale 0..255 with x / 127.5 - 1 first")
     t = _check_time(schedule, "t", t, x0, lowest=0)
     alpha_bar = schedule.alpha_bar[t]
-    return _like(alpha_bar.sqrt(), x0) * x0 + _like((1 - alpha_bar).sqrt(), x0) * eps
+    return (_like(alpha_bar.sqrt(), x0) * x0).add_(_like((1 - alpha_bar).sqrt(), x0) * eps)
 
 
 def noise_step(schedule: NoiseSchedule, x_prev: Tensor, t: Tensor | int, eps: Tensor) -> Tensor:
