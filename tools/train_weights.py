@@ -31,7 +31,7 @@ def main() -> None:
     """Paint, train until the steps or the minutes are over, write weights and card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs") / NAME)
-    parser.add_argument("--steps", type=int, default=40_000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="of this call, at most")
     parser.add_argument("--compile", action="store_true", help="needs a C++ compiler on the CPU")
     options = parser.parse_args()
