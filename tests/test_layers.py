@@ -86,6 +86,8 @@ def test_import_is_cheap():
     loaded = {name.partition(".")[0] for name in json.loads(out.stdout)}
     assert "tigerdiff" in loaded
     assert not loaded & HEAVY
+    later = {f"tigerdiff.{module}" for module in tigerdiff.LATER}
+    assert not later & set(json.loads(out.stdout))
 
 
 @pytest.mark.parametrize("name", sorted(tigerdiff.__all__))

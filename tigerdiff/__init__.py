@@ -1,5 +1,6 @@
 """tigerdiff: diffusion models on one tiger, small, exact and readable."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from tigerdiff.config import TrainConfig
@@ -14,27 +15,27 @@ from tigerdiff.data import (
 )
 from tigerdiff.diffusion import NoiseSchedule, add_noise, noise_step, posterior, to_x0_eps
 from tigerdiff.ema import EMA
-from tigerdiff.metrics import (
-    KernelDistance,
-    Neighbours,
-    frechet_distance,
-    judge,
-    kernel_distance,
-    nearest_neighbours,
-    prompt_accuracy,
-)
 from tigerdiff.painted import painted_batches, read_tigers, render_folder
-from tigerdiff.plots import plot_curves, plot_histograms, plot_points
 from tigerdiff.pretrained import export_run, load_pretrained, save_pretrained
 from tigerdiff.runs import load_checkpoint, save_checkpoint
 from tigerdiff.sampling import Step, ddim, ddpm, dpm_solver, heun, sample, timesteps
 from tigerdiff.tigers import Tiger, caption, paint, paint_tiger, procedural_tigers
 from tigerdiff.training import TrainStep, diffusion_loss, train
 from tigerdiff.unet import UNet
-from tigerdiff.viewers import compare_slider, show_images, timestep_slider
 
 if TYPE_CHECKING:
     from tigerdiff.hub import HubUNet
+    from tigerdiff.metrics import (
+        KernelDistance,
+        Neighbours,
+        frechet_distance,
+        judge,
+        kernel_distance,
+        nearest_neighbours,
+        prompt_accuracy,
+    )
+    from tigerdiff.plots import plot_curves, plot_histograms, plot_points
+    from tigerdiff.viewers import compare_slider, show_images, timestep_slider
 
 __all__ = [
     "EMA",
@@ -92,10 +93,31 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """``HubUNet``, on first use: huggingface_hub takes longer to import than all of this."""
-    if name == "HubUNet":
-        from tigerdiff.hub import HubUNet
+# Read on first use, as training and drawing need none of it: by module, what is public in it.
+LATER = {
+    "hub": ("HubUNet",),
+    "metrics": (
+        "KernelDistance",
+        "Neighbours",
+        "frechet_distance",
+        "judge",
+        "kernel_distance",
+        "nearest_neighbours",
+        "prompt_accuracy",
+    ),
+    "plots": ("plot_curves", "plot_histograms", "plot_points"),
+    "viewers": ("compare_slider", "show_images", "timestep_slider"),
+}
 
-        return HubUNet
+
+def __getattr__(name: str) -> Any:
+    """A public name of one of the modules that are read on first use."""
+    for module, names in LATER.items():
+        if name in names:
+            return getattr(importlib.import_module(f"tigerdiff.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """All public names, those not read yet too."""
+    return sorted({*globals(), *__all__})

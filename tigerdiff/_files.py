@@ -131,16 +131,17 @@ def find_pictures(root: Path) -> tuple[dict[str, os.stat_result], dict[str, str]
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not is_litter(name))
-        for path in (Path(folder, name) for name in files if not is_litter(name)):
-            name = path.relative_to(root).as_posix()
+        below = Path(folder).relative_to(root).as_posix() + "/"
+        for file in (file for file in files if not is_litter(file)):
+            name = (below + file).removeprefix("./")  # strings: a Path for each file costs more
             try:
-                info = path.stat()
+                info = os.stat(os.path.join(folder, file))
             except OSError as error:  # a broken link, for one
                 refuse(error)
                 continue
             if not stat.S_ISREG(info.st_mode):
                 skipped[name] = "it is not a regular file"
-            elif path.suffix.lower() not in SUFFIXES:
+            elif os.path.splitext(file)[1].lower() not in SUFFIXES:
                 skipped[name] = f"its suffix is not that of {KINDS}"
             else:
                 found[name] = info
