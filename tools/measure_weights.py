@@ -101,6 +101,18 @@ def main() -> None:
                 )
                 told = {"mistake": mistake, "what": mistake and MISTAKES[mistake][1]}
                 row("mistakes", told | {"sampler": sampler, "steps": steps}, images, seconds)
+    into_card(result)
+
+
+def into_card(result: dict) -> None:
+    """The distances by sampler and steps, and the floors, into the card beside the weights."""
+    path = WEIGHTS / NAME / "card.json"
+    card = json.loads(path.read_text())
+    names = ("n", "frechet", "frechet_standard_error", "kernel", "kernel_standard_error")
+    rows = {f"{row['sampler']} {row['steps']}": row for row in result["samplers"]}
+    rows |= {f"real to real {row['n']}": row for row in result["floor"]}
+    card["measures"] = {title: {name: row[name] for name in names} for title, row in rows.items()}
+    path.write_text(json.dumps(card, indent=2) + "\n")
 
 
 def in_precision(network: torch.nn.Module, dtype: torch.dtype) -> Model:
