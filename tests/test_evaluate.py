@@ -286,8 +286,8 @@ def test_a_network_smaller_than_tigers_are_painted_is_said_before_the_work(
     list(train(config))
     said = evaluate("--checkpoint", tmp_path / "run")
     assert said == (
-        f"tigerdiff: {tmp_path / 'run'} draws 8 x 8 pixels and tigers are painted from 16 on: "
-        "compare with a folder, --reference DIR"
+        f"tigerdiff: {tmp_path / 'run/checkpoints/step-000001'} draws 8 x 8 pixels and tigers are "
+        "painted from 16 on: compare with a folder, --reference DIR"
     )
 
 

@@ -153,8 +153,18 @@ def test_noise_and_loss_stay_float32_under_autocast(schedule, noised):
     assert torch.equal(model.xt, xt)
 
 
+@pytest.fixture
+def fresh_accelerate():
+    """Accelerate keeps one precision for a whole process: forget it before and after."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
 @pytest.mark.parametrize("units", [True, False])
-def test_bfloat16_only_where_there_are_units_for_it(units, monkeypatch):
+def test_bfloat16_only_where_there_are_units_for_it(units, monkeypatch, fresh_accelerate):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units, raising=False)
     assert training._accelerator().mixed_precision == ("bf16" if units else "no")
