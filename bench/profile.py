@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from bench.networks import OURS, counts
 from bench.step import steps
-from bench.timing import has_bfloat16
+from tigerdiff.training import has_bfloat16
 
 KINDS = {
     "convolutions": ("convolution",),

@@ -23,10 +23,11 @@ from torch import Tensor
 
 from bench.networks import DIFFUSERS, LIBRARIES, LUCIDRAINS, OURS, network, our_config
 from bench.samplers import draw, our_draw
-from bench.timing import autocast, device, has_bfloat16, synchronize
+from bench.timing import autocast, device, synchronize
 from bench.trainers import Trainer, diffusers_trainer, lucidrains_trainer
 from tigerdiff import batches, load_checkpoint, procedural_tigers, train
 from tigerdiff.metrics import frechet, image_features, mean_mmd
+from tigerdiff.training import has_bfloat16
 
 SETTINGS = {
     OURS: "TrainConfig defaults",

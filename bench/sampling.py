@@ -9,8 +9,9 @@ from torch import Tensor
 import tigerdiff
 from bench.networks import DIFFUSERS, LIBRARIES, OURS, network
 from bench.samplers import draw
-from bench.timing import autocast, device, has_bfloat16, interleaved, rows
+from bench.timing import autocast, device, interleaved, rows
 from tigerdiff import NoiseSchedule
+from tigerdiff.training import has_bfloat16
 
 
 def run(options: Namespace) -> dict:

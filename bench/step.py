@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from bench.networks import LIBRARIES, OURS, answer, counts, network
-from bench.timing import autocast, device, has_bfloat16, interleaved, rows
+from bench.timing import autocast, device, interleaved, rows
 from bench.trainers import trainer
+from tigerdiff.training import has_bfloat16
 
 CONVOLUTIONS = ((64, 32), (128, 32), (128, 16), (256, 16), (256, 8))  # channels, pixels
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

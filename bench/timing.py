@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tigerdiff.training import has_bfloat16
+
 Seconds = dict[str, list[float]]
 
 
@@ -67,14 +69,6 @@ def synchronize() -> None:
     """Wait for the GPU, if there is one."""
     if device().type == "cuda":
         torch.cuda.synchronize()
-
-
-def has_bfloat16() -> bool:
-    """Whether the machine computes in bfloat16 itself: a CPU with AMX, or such a GPU."""
-    if device().type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)  # not in the oldest torch
-    return supported is not None and supported()
 
 
 def autocast(bfloat16: bool) -> contextlib.AbstractContextManager:

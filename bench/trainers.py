@@ -17,6 +17,7 @@ from bench.networks import DIFFUSERS, LUCIDRAINS, OURS, our_config
 from bench.timing import autocast, device
 from tigerdiff import EMA, diffusion_loss
 from tigerdiff.runs import make_schedule
+from tigerdiff.training import adamw
 
 
 class Trainer(NamedTuple):
@@ -31,7 +32,7 @@ def our_trainer(network: nn.Module, bfloat16: bool = False) -> Trainer:
     config = our_config()
     schedule = make_schedule(config.schedule, config.T).to(device())
     ema = EMA(network, config.ema_decay)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, fused=True)
+    optimizer = adamw(network, config.learning_rate)
 
     def step(x0: Tensor) -> None:
         t = torch.randint(1, config.T + 1, x0.shape[:1], device=x0.device)

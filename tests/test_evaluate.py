@@ -203,6 +203,12 @@ def test_an_exported_network_draws_as_its_run_and_its_card_tells_the_tigers(
     assert torch.equal(drawn, images)
 
 
+def test_mirror_images_are_known_too_if_the_card_says_that_they_were_seen(run, tmp_path):
+    known = training_pictures(export_run(run, tmp_path / "tiny", {"mirrored": True}), 5).images
+    plain = training_pictures(run, 5).images
+    assert torch.equal(known, torch.cat([plain, plain.flip(-1)]))
+
+
 @pytest.mark.parametrize("card", [{"data": "photos"}, {"seed": None}, {"images": "many"}])
 def test_a_card_that_does_not_tell_the_tigers_names_none(run, tmp_path, card):
     assert training_pictures(export_run(run, tmp_path / "tiny", card), 20) is None

@@ -188,7 +188,7 @@ def training_pictures(checkpoint: Path, n: int) -> Pictures | None:
         if len(some.images) < seen:
             first = f"the first {len(some.images)} of {seen}"
             some = some._replace(source=f"{first} {some.source}")
-        return some
+        return _and_mirrored(some) if card.get("mirrored") else some
     if pretrained.is_exported(folder):
         return None
     config = runs.read_state(folder)["config"]
@@ -196,7 +196,13 @@ def training_pictures(checkpoint: Path, n: int) -> Pictures | None:
         photos = folder_pictures(Path(config["data"]), n, config["seed"], size)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return photos._replace(images=torch.cat([photos.images, photos.images.flip(-1)]))  # as trained
+    return _and_mirrored(photos)
+
+
+def _and_mirrored(pictures: Pictures) -> Pictures:
+    """The pictures and their mirror images, as a network has seen them that is trained on a set."""
+    both = torch.cat([pictures.images, pictures.images.flip(-1)])
+    return pictures._replace(images=both, source=f"{pictures.source}, mirrored too", tigers=None)
 
 
 def provenance(command: str, seed: int) -> dict[str, Any]:

@@ -55,9 +55,8 @@ def belief(
 ) -> Belief:
     """A function (k, xt) -> (x0, eps): what the model believes at times[k]."""
     t = torch.tensor(times[:-1])
-    told = (
-        t.to(xT.device)[:, None].repeat(1, len(xT)).unbind()
-    )  # at once: a GPU would wait each step
+    # All at once, as a GPU would wait for a copy in each step.
+    told = t.to(xT.device)[:, None].repeat(1, len(xT)).unbind()
     prediction = prediction_of(model)
     to_x0 = weights(lambda y, xt: to_x0_eps(schedule, y, xt, t, prediction)[0], steps=len(t))
     to_eps = weights(lambda x0, xt: to_x0_eps(schedule, x0, xt, t, "x0")[1], steps=len(t))

@@ -38,8 +38,9 @@ LEAST = {
     "sample_every": 0,
     "keep_last": 1,
 }
-MAY_CHANGE = {"data", "out", "steps", "compile", "checkpoint_every", "sample_every", "keep_last"}
-MAY_CHANGE |= {"resume"}
+MAY_CHANGE = {
+    *("data", "out", "steps", "compile", "checkpoint_every", "sample_every", "keep_last", "resume")
+}
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ FORMAT = 1  # of an exported folder: raise it when an older tigerdiff could not 
 FILES = ("config.json", "card.json", "model.safetensors")
 WEIGHTS = Path(__file__).with_name("weights")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-WHERE_FROM = ("out", "data", "resume")  # of a run: what means nothing on another machine
+# Of a run's arguments, those that say nothing of the weights: "steps" are those done, not planned.
+NO_RECIPE = ("out", "data", "resume", "steps", "checkpoint_every", "sample_every", "keep_last")
 
 
 def load_pretrained(name: str | Path, *, revision: str | None = None) -> tuple[UNet, NoiseSchedule]:
@@ -217,7 +218,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         "seed": config["seed"],
         "steps": state["step"],
         "images": state["images"],
-        "recipe": {name: value for name, value in config.items() if name not in WHERE_FROM},
+        "recipe": {name: value for name, value in config.items() if name not in NO_RECIPE},
     }
 
 

@@ -151,9 +151,7 @@ def train(config: TrainConfig, stop: Event | None = None) -> Generator[TrainStep
             return step * config.batch_size if images is None else len(images)
 
         ema = EMA(network, config.ema_decay)
-        optimizer = torch.optim.AdamW(
-            network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), fused=True
-        )
+        optimizer = adamw(network, config.learning_rate)
         if checkpoint:
             then = runs.restore(checkpoint, network, ema, optimizer)["images"]
             if then != (now := seen(start)):
@@ -242,20 +240,28 @@ def train(config: TrainConfig, stop: Event | None = None) -> Generator[TrainStep
             raise
 
 
+def adamw(network: nn.Module, learning_rate: float) -> torch.optim.AdamW:
+    """The optimiser of :func:`train`."""
+    return torch.optim.AdamW(network.parameters(), learning_rate, (0.9, 0.99), fused=True)
+
+
+def has_bfloat16() -> bool:
+    """Whether there are units for bfloat16: in a GPU, or AMX in Intel CPUs since 2023.
+
+    Where it is emulated, it is many times slower than float32.
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return getattr(torch.cpu, "_is_amx_tile_supported", bool)()  # not in the oldest torch
+
+
 def _accelerator() -> Accelerator:
     """Device, precision and number of processes: from the machine and the launcher."""
     try:
         from accelerate import Accelerator, InitProcessGroupKwargs
     except ImportError:
         raise ImportError("training needs accelerate: pip install 'tigerdiff[train]'") from None
-    cuda = torch.cuda.is_available()
-    # bfloat16 pays where there are units for it: in GPUs, and in Intel CPUs with AMX (since 2023).
-    # Where it is emulated it is many times slower than float32.
-    if cuda:
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = getattr(torch.cpu, "_is_amx_tile_supported", bool)()  # not in the oldest torch
-    precision = "bf16" if fast else "no"
+    cuda, precision = torch.cuda.is_available(), "bf16" if has_bfloat16() else "no"
     patience = [InitProcessGroupKwargs(timeout=timedelta(hours=2))]  # while one decodes the photos
     return Accelerator(cpu=not cuda, mixed_precision=precision, kwargs_handlers=patience)
 
