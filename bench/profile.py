@@ -14,6 +14,7 @@ from bench.networks import OURS, counts
 from bench.step import steps
 from tigerdiff.training import has_bfloat16
 
+STEPS = 5  # that are profiled together
 KINDS = {
     "convolutions": ("convolution",),
     "group norm": ("group_norm",),
@@ -24,7 +25,7 @@ KINDS = {
 
 
 def run(options: Namespace) -> dict:
-    """Profile a training step and a sampling step at each size, after one to warm up."""
+    """Profile training and sampling steps at each size, after two to warm up."""
     table, rates = [], []
     for size in options.sizes:
         flops = counts(OURS, size)
@@ -34,7 +35,8 @@ def run(options: Namespace) -> dict:
                 ("training", "sampling"), ("training_flops", "forward_flops"), pair
             ):
                 step()
-                spent = shares(step)
+                step()
+                spent = shares(step, STEPS)
                 precision = "bfloat16" if bfloat16 else "float32"
                 what = f"share of our {kind} step, {size} px, {precision}"
                 total = sum(spent.values())
@@ -43,18 +45,19 @@ def run(options: Namespace) -> dict:
                      "share": seconds / total}
                     for name, seconds in spent.items()
                 ]  # fmt: skip
-                rate = flops[key] * options.batch / spent["convolutions"] / 1e9
+                rate = flops[key] * options.batch * STEPS / spent["convolutions"] / 1e9
                 rates.append({"what": what, "gflops_of_convolutions": rate})
     return {"batch": options.batch, "convolutions": rates, "rows": table}
 
 
-def shares(step: Callable[[], object]) -> dict[str, float]:
-    """Seconds that one step spends in each kind of operation, their children left out."""
+def shares(step: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Seconds that so many steps spend in each kind of operation, their children left out."""
     activities = [ProfilerActivity.CPU]
     if torch.cuda.is_available():
         activities.append(ProfilerActivity.CUDA)
     with profile(activities=activities) as profiler:
-        step()
+        for _ in range(repeats):
+            step()
     spent = dict.fromkeys([*KINDS, "all else"], 0.0)
     for event in profiler.key_averages():
         seconds = (event.self_cpu_time_total + getattr(event, "self_device_time_total", 0)) / 1e6

@@ -4,9 +4,9 @@ import pytest
 from oracles import ORACLES, load_core
 
 GATHER = "alpha_bar = schedule.alpha_bar[t]\n    return"
-IN_DDIM = """alpha_bar = schedule.alpha_bar[times].cpu()
+IN_DDIM = """alpha_bar = schedule.alpha_bar[list(times)].cpu()
     now, prev ="""
-SUBSAMPLED = """alpha_bar = torch.cumprod(schedule.alpha[times[::-1]], 0).flip(0)
+SUBSAMPLED = """alpha_bar = torch.cumprod(schedule.alpha[list(times[::-1])], 0).flip(0)
     now, prev ="""
 
 MUTANTS = {
@@ -109,13 +109,9 @@ MUTANTS = {
         "t_prev)[1].sqrt()",
         "t_prev)[1].clamp(min=1e-3).sqrt()",
     ),
-    "no eps anew after clipping": (
-        "_walk",
-        """        if clip:
-            x0.clamp_(-1, 1)
-        return x0, mix(to_eps[k], x0, xt)""",
-        "        return x0.clamp(-1, 1) if clip else x0, mix(to_eps[k], x0, xt)",
-    ),
+    "eps of another step": ("_walk", "xt, x0, to_eps[k])", "xt, x0, to_eps[k - 1])"),
+    "eps in the direction without x0": ("_walk", "[of_x0 + of_eps * x0,", "[of_x0,"),
+    "xt for eps in the direction": ("_walk", "of_eps * xt]", "of_eps]"),
     "never clipped": ("_walk", "        if clip:", "        if False:"),
     "always clipped": ("_walk", "        if clip:", "        if True:"),
     "cumprod over subsampled alphas in ddim": ("sampling", IN_DDIM, SUBSAMPLED),
@@ -135,9 +131,13 @@ MUTANTS = {
     "half the ratio of the steps": ("sampling", "/ (2 * r)", "/ r"),
     "correction at the earlier time's alpha": ("sampling", "alpha[2:-1] * -", "alpha[1:-2] * -"),
     "correction with e^h": ("sampling", "-torch.expm1(-h[1:-1])", "torch.expm1(h[1:-1])"),
-    "correction the other way": ("sampling", "x0 - x0_before,", "x0_before - x0,"),
-    "correction by eps, not by the data": ("sampling", "x0_before = x0\n", "x0_before = eps\n"),
-    "no memory of the step before": ("sampling", "        x0_before = x0\n", ""),
+    "correction the other way": ("sampling", "step.x0 - x0_before,", "x0_before - step.x0,"),
+    "correction by eps, not by the data": (
+        "sampling",
+        "x0_before = step.x0\n",
+        "x0_before = step.eps\n",
+    ),
+    "no memory of the step before": ("sampling", "        x0_before = step.x0\n", ""),
     "first order throughout": ("sampling", "if correction[k] != 0:", "if False:"),
     "second order in the first step": ("sampling", "[0.0, *(alpha", "[0.5, *(alpha"),
     "second order in the last step": (
@@ -147,14 +147,14 @@ MUTANTS = {
     ),
     "Heun without his correction": ("sampling", "if corrected[k]:", "if False:"),
     "Heun's mean not halved": ("sampling", ".diff() / 2)", ".diff())"),
-    "Heun the other way": ("sampling", "eps_prev - eps,", "eps - eps_prev,"),
+    "Heun the other way": ("sampling", "slope, alpha", "-slope, alpha"),
     "Heun in the scaled variable": ("sampling", "(alpha[1:] * (sigma / alpha)", "((sigma / alpha)"),
     "Heun with sigma for sigma / alpha": ("sampling", "(sigma / alpha).diff()", "sigma.diff()"),
-    "Heun's slope of x0": ("sampling", "_, eps_prev = believe", "eps_prev, _ = believe"),
+    "Heun's slope of x0": ("sampling", ").eps - step.eps", ").x0 - step.x0"),
     "Heun's second look at the old image": (
         "sampling",
         "believe(k + 1, x_prev)",
-        "believe(k + 1, xt)",
+        "believe(k + 1, step.xt)",
     ),
     "Heun's second look at the old time": (
         "sampling",

@@ -1,13 +1,13 @@
 """The walk that all samplers share: ask the model, yield a step, compose the image before.
 
-All of it is linear, so that each walk reads its coefficients once, in float64, off the formulas of
+All of it is linear, so that the coefficients are read once, in float64, off the formulas of
 ``diffusion``; a step is a few products and sums, with no check and nothing for a GPU to wait for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -15,24 +15,33 @@ from torch import Tensor
 from tigerdiff.diffusion import NoiseSchedule, Prediction, to_x0_eps
 
 Model = Callable[[Tensor, Tensor], Tensor]
-Belief = Callable[[int, Tensor], tuple[Tensor, Tensor]]
-Back = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+Weights = list[list[float]]  # of x0 and xt, or of two others, for each step
 
 
-class Step(NamedTuple):
-    """One moment of a trajectory.
+class Step:
+    """One moment of a trajectory; it can be unpacked: ``t, xt, x0, eps = step``.
 
     Attributes:
         t: the time, T for the first step and 0 for the last.
         xt: the images at time t, (B, C, H, W).
         x0: what the model believes the clean images are, same shape.
-        eps: what it believes the noise is, same shape; zero at t = 0.
     """
 
-    t: int
-    xt: Tensor
-    x0: Tensor
-    eps: Tensor
+    __slots__ = ("_weight", "t", "x0", "xt")
+
+    def __init__(self, t: int, xt: Tensor, x0: Tensor, weight: list[float]) -> None:
+        self.t, self.xt, self.x0, self._weight = t, xt, x0, weight
+
+    @property
+    def eps(self) -> Tensor:
+        """What it believes the noise is, same shape; zero at t = 0. Computed when it is asked for.
+
+        It is derived from x0, so that the two fit together also where x0 was clipped.
+        """
+        return mix(self._weight, self.x0, self.xt)
+
+    def __iter__(self) -> Iterator[int | Tensor]:
+        return iter((self.t, self.xt, self.x0, self.eps))
 
 
 def prediction_of(model: Model) -> Prediction:
@@ -41,40 +50,65 @@ def prediction_of(model: Model) -> Prediction:
 
 
 @torch.no_grad()
-def walk(believe: Belief, xt: Tensor, times: list[int], back: Back) -> Iterator[Step]:
+def walk(
+    believe: Callable[[int, Tensor], Step], xt: Tensor, times: list[int],
+    back: Callable[[int, Step], Tensor],
+) -> Iterator[Step]:  # fmt: skip
     """From times[0] to 0: ask the model, yield, and let ``back`` compose the image before."""
-    for k, t in enumerate(times[:-1]):
-        x0, eps = believe(k, xt)
-        yield Step(t, xt, x0, eps)
-        xt = back(k, xt, x0, eps)
-    yield Step(0, xt, xt, torch.zeros_like(xt))
+    for k in range(len(times) - 1):
+        step = believe(k, xt)
+        yield step
+        xt = back(k, step)
+    yield Step(0, xt, xt, [0.0, 0.0])
 
 
 def belief(
     model: Model, schedule: NoiseSchedule, xT: Tensor, times: list[int], clip: bool
-) -> Belief:
-    """A function (k, xt) -> (x0, eps): what the model believes at times[k]."""
-    t = torch.tensor(times[:-1])
+) -> Callable[[int, Tensor], Step]:
+    """A function (k, xt) -> the step that stands at times[k]."""
     # All at once, as a GPU would wait for a copy in each step.
-    told = t.to(xT.device)[:, None].repeat(1, len(xT)).unbind()
-    prediction = prediction_of(model)
-    to_x0 = weights(lambda y, xt: to_x0_eps(schedule, y, xt, t, prediction)[0], steps=len(t))
-    to_eps = weights(lambda x0, xt: to_x0_eps(schedule, x0, xt, t, "x0")[1], steps=len(t))
+    told = torch.tensor(times[:-1], device=xT.device)[:, None].repeat(1, len(xT)).unbind()
+    to_x0 = x0_weights(schedule, tuple(times), prediction_of(model))
+    to_eps = eps_weights(schedule, tuple(times))
 
-    def believe(k: int, xt: Tensor) -> tuple[Tensor, Tensor]:
-        output = model(xt, told[k]).to(xt.dtype)
+    def believe(k: int, xt: Tensor) -> Step:
+        output = model(xt, told[k])
+        if output.dtype != xt.dtype:  # of a network in half precision
+            output = output.to(xt.dtype)
         x0 = mix(to_x0[k], output, xt)
         if clip:
             x0.clamp_(-1, 1)
-        return x0, mix(to_eps[k], x0, xt)  # the eps that fits to this x0
+        return Step(times[k], xt, x0, to_eps[k])
 
     return believe
 
 
-def weights(formula: Callable[[Tensor, Tensor], Tensor], steps: int) -> list[list[float]]:
+@lru_cache(maxsize=64)
+def x0_weights(schedule: NoiseSchedule, times: tuple[int, ...], prediction: Prediction) -> Weights:
+    """What x0 is made of at each time but the last: so much of the model's output, of xt."""
+    t = torch.tensor(times[:-1])
+    return weights(lambda y, xt: to_x0_eps(schedule, y, xt, t, prediction)[0], len(t))
+
+
+@lru_cache(maxsize=64)
+def eps_weights(schedule: NoiseSchedule, times: tuple[int, ...]) -> Weights:
+    """What eps is made of at each time but the last: so much of x0, of xt."""
+    t = torch.tensor(times[:-1])
+    return weights(lambda x0, xt: to_x0_eps(schedule, x0, xt, t, "x0")[1], len(t))
+
+
+def weights(formula: Callable[[Tensor, Tensor], Tensor], steps: int) -> Weights:
     """The two weights of a linear formula for each step: what it makes of (1, 0) and of (0, 1)."""
     one, zero = torch.ones(steps, dtype=torch.float64), torch.zeros(steps, dtype=torch.float64)
     return torch.stack([formula(one, zero), formula(zero, one)], 1).tolist()
+
+
+def without_eps(
+    schedule: NoiseSchedule, times: tuple[int, ...], of_x0: Tensor, of_eps: Tensor
+) -> Weights:
+    """The weights of x0 and xt that make the same as these of x0 and eps."""
+    x0, xt = torch.tensor(eps_weights(schedule, times), dtype=torch.float64).unbind(1)
+    return torch.stack([of_x0 + of_eps * x0, of_eps * xt], 1).tolist()
 
 
 def mix(weight: list[float], x: Tensor, y: Tensor) -> Tensor:

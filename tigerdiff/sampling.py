@@ -8,12 +8,23 @@ t int64 (B,); its attribute ``prediction`` says what the output means and is "ep
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from tigerdiff._walk import Model, Step, belief, mix, randn_like, walk, weights
+from tigerdiff._walk import (
+    Model,
+    Step,
+    Weights,
+    belief,
+    mix,
+    randn_like,
+    walk,
+    weights,
+    without_eps,
+)
 from tigerdiff._walk import prediction_of as prediction_of  # training asks the same question
 from tigerdiff.data import to_uint8
 from tigerdiff.diffusion import NoiseSchedule, _check_images, posterior
@@ -64,9 +75,11 @@ def ddpm(
     nothing = torch.zeros(len(t), dtype=torch.float64)
     std = posterior(schedule, nothing, nothing, t, t_prev)[1].sqrt().tolist()
 
-    def back(k: int, xt: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
-        x_prev = mix(mean[k], x0, xt)
-        return x_prev.add_(randn_like(xt, generator), alpha=std[k]) if std[k] > 0 else x_prev
+    def back(k: int, step: Step) -> Tensor:
+        x_prev = mix(mean[k], step.x0, step.xt)
+        if std[k] > 0:
+            x_prev.add_(randn_like(x_prev, generator), alpha=std[k])
+        return x_prev
 
     return walk(belief(model, schedule, xT, times, clip), xT, times, back)
 
@@ -104,17 +117,27 @@ def ddim(
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must be between 0 and 1 (got {eta})")
     times = timesteps(schedule, steps)
-    alpha_bar = schedule.alpha_bar[times].cpu()
+    mean, sigma = _ddim_weights(schedule, tuple(times), eta)
+
+    def back(k: int, step: Step) -> Tensor:
+        x_prev = mix(mean[k], step.x0, step.xt)
+        if sigma[k] > 0:
+            x_prev.add_(randn_like(x_prev, generator), alpha=sigma[k])
+        return x_prev
+
+    return walk(belief(model, schedule, xT, times, clip), xT, times, back)
+
+
+@lru_cache(maxsize=64)
+def _ddim_weights(
+    schedule: NoiseSchedule, times: tuple[int, ...], eta: float
+) -> tuple[Weights, list[float]]:
+    """For each step of ddim how much of x0 and xt, and of new noise, makes the image before."""
+    alpha_bar = schedule.alpha_bar[list(times)].cpu()
     now, prev = alpha_bar[:-1], alpha_bar[1:]
     variance = eta**2 * (1 - prev) / (1 - now) * (1 - now / prev)
     direction = (1 - prev - variance).clamp(min=0).sqrt()
-    mean, sigma = torch.stack([prev.sqrt(), direction], 1).tolist(), variance.sqrt().tolist()
-
-    def back(k: int, xt: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
-        x_prev = mix(mean[k], x0, eps)
-        return x_prev.add_(randn_like(xt, generator), alpha=sigma[k]) if sigma[k] > 0 else x_prev
-
-    return walk(belief(model, schedule, xT, times, clip), xT, times, back)
+    return without_eps(schedule, times, prev.sqrt(), direction), variance.sqrt().tolist()
 
 
 def dpm_solver(
@@ -144,18 +167,18 @@ def dpm_solver(
     times = timesteps(schedule, steps)
     alpha_bar = schedule.alpha_bar[times].cpu()
     alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-    euler = torch.stack([alpha, sigma], 1)[1:].tolist()
+    euler = without_eps(schedule, tuple(times), alpha[1:], sigma[1:])
     h = (alpha / sigma).log().diff()  # the last is infinite
     r = h[:-2] / h[1:-1]
     correction = [0.0, *(alpha[2:-1] * -torch.expm1(-h[1:-1]) / (2 * r)).tolist(), 0.0]
     x0_before = xT  # of no weight in the first step
 
-    def back(k: int, xt: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
+    def back(k: int, step: Step) -> Tensor:
         nonlocal x0_before
-        x_prev = mix(euler[k], x0, eps)
+        x_prev = mix(euler[k], step.x0, step.xt)
         if correction[k] != 0:
-            x_prev.add_(x0 - x0_before, alpha=correction[k])
-        x0_before = x0
+            x_prev.add_(step.x0 - x0_before, alpha=correction[k])
+        x0_before = step.x0
         return x_prev
 
     return walk(belief(model, schedule, xT, times, clip), xT, times, back)
@@ -191,16 +214,16 @@ def heun(
     times = [parts[end] for end in ends]
     alpha_bar = schedule.alpha_bar[times].cpu()
     alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-    euler = torch.stack([alpha, sigma], 1)[1:].tolist()
+    euler = without_eps(schedule, tuple(times), alpha[1:], sigma[1:])
     correction = (alpha[1:] * (sigma / alpha).diff() / 2).tolist()
     corrected = [end - start == 2 for start, end in pairwise(ends)]
     believe = belief(model, schedule, xT, times, clip)
 
-    def back(k: int, xt: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
-        x_prev = mix(euler[k], x0, eps)
+    def back(k: int, step: Step) -> Tensor:
+        x_prev = mix(euler[k], step.x0, step.xt)
         if corrected[k]:
-            _, eps_prev = believe(k + 1, x_prev)
-            x_prev = x_prev.add(eps_prev - eps, alpha=correction[k])
+            slope = believe(k + 1, x_prev).eps - step.eps
+            x_prev = x_prev.add(slope, alpha=correction[k])
         return x_prev
 
     return walk(believe, xT, times, back)
