@@ -13,7 +13,7 @@ import tigerdiff
 
 PACKAGE = Path(tigerdiff.__file__).parent
 LAYERS = [
-    {"diffusion", "unet", "ema", "data", "_files", "_downloads"}
+    {"diffusion", "unet", "ema", "data", "_files", "_downloads", "_settings"}
     | {"tigers", "_painting", "_maps", "_backdrops", "_portrait", "_captions", "painted"},
     {"sampling", "_walk", "metrics", "_judge", "_inception"},
     {"training", "config", "runs"},

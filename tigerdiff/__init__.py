@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tigerdiff._settings import settings
 from tigerdiff.config import TrainConfig
 from tigerdiff.data import (
     batches,
@@ -83,6 +84,7 @@ __all__ = [
     "save_checkpoint",
     "save_pretrained",
     "seeded_generator",
+    "settings",
     "show_images",
     "timestep_slider",
     "timesteps",

@@ -1,0 +1,29 @@
+import pytest
+import torch
+
+import tigerdiff as td
+
+CPU, GPU = dict(size=32, steps=300), dict(size=64, steps=6000)
+
+
+def test_settings_are_those_of_the_machine_and_it_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    chosen = td.settings(cpu=CPU, gpu=GPU)
+    assert (chosen.size, chosen.steps, chosen.device) == (32, 300, torch.device("cpu"))
+    assert "No GPU" in (said := capsys.readouterr().out) and "size = 32, steps = 300" in said
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    chosen = td.settings(cpu=CPU, gpu=GPU)
+    assert (chosen.size, chosen.device.type) == (64, "cuda")
+    assert "Tesla T4: size = 64, steps = 6000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("gpu", [dict(size=64), dict(size=64, steps=1, more=2)])
+def test_settings_of_two_machines_have_the_same_names(gpu):
+    with pytest.raises(ValueError, match="same names"):
+        td.settings(cpu=CPU, gpu=gpu)
+
+
+def test_the_device_is_not_chosen_by_hand():
+    with pytest.raises(ValueError, match="'device'"):
+        td.settings(cpu=dict(device=1), gpu=dict(device=1))

@@ -1,0 +1,41 @@
+"""One place where a chapter decides how large to work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+
+def settings(*, cpu: Mapping[str, Any], gpu: Mapping[str, Any]) -> SimpleNamespace:
+    """The sizes for this machine: those for a GPU if there is one. Says what it chose.
+
+    ::
+
+        settings = td.settings(cpu=dict(size=32, steps=300), gpu=dict(size=64, steps=6000))
+        model.to(settings.device)
+
+    Args:
+        cpu: name to value, what two CPU cores do in a minute or so.
+        gpu: the same names, what a GPU does in that time.
+
+    Returns:
+        The chosen values as attributes, and ``device``, a torch.device.
+
+    Raises:
+        ValueError: if the two have not the same names, or one is "device".
+    """
+    if cpu.keys() != gpu.keys() or "device" in cpu:
+        raise ValueError(
+            "cpu and gpu must have the same names, and none may be 'device' "
+            f"(got {', '.join(cpu)} and {', '.join(gpu)})"
+        )
+    if torch.cuda.is_available():
+        device, chosen, name = torch.device("cuda"), gpu, torch.cuda.get_device_name()
+    else:
+        device, chosen = torch.device("cpu"), cpu
+        name = f"No GPU, {torch.get_num_threads()} CPU thread(s)"
+    print(f"{name}: {', '.join(f'{key} = {value}' for key, value in chosen.items())}")
+    return SimpleNamespace(device=device, **chosen)
