@@ -360,11 +360,12 @@ class FakeHub(http.server.BaseHTTPRequestHandler):
                     sibling["lfs"] = {"sha256": digest, "size": 1, "pointerSize": 1}
             about = {"private": False, "downloads": 0, "likes": 0, "tags": []}
             about |= {"id": "cats/tigers", "sha": "a" * 40, "siblings": siblings}
+            about["cardData"] = {"license": "mit"}
             body = json.dumps(about)
             return self.answer(200, body.encode(), Content_Type="application/json")
-        data = state.sent[path.rpartition("/")[2]]
-        etag = hashlib.sha256(data).hexdigest()
-        return self.answer(200, data, ETag=f'"{etag}"', X_Repo_Commit="a" * 40)
+        name = path.partition("/resolve/")[2].partition("/")[2]
+        etag = hashlib.sha256(state.stated[name]).hexdigest()
+        return self.answer(200, state.sent[name], ETag=f'"{etag}"', X_Repo_Commit="a" * 40)
 
     do_GET = do_HEAD
 
@@ -480,6 +481,15 @@ def test_what_differs_from_the_stated_hash_is_deleted(fake_hub, name):
     assert said.startswith(f"{name} of cats/tigers is damaged, as its hash is not the one that")
     fake_hub.sent[name] = sound
     assert_same(fake_hub.load(), tiny())
+
+
+def test_what_is_downloaded_by_force_is_checked_however_large(fake_hub, monkeypatch):
+    fake_hub.load()
+    monkeypatch.setattr(_hub, "REHASHED_BYTES", 0)
+    fake_hub.sent["card.json"] += b" "
+    assert_same(fake_hub.load(), tiny())
+    said = sentence_of(fake_hub.load, force_download=True)[1]
+    assert said.startswith("card.json of cats/tigers is damaged, as its hash is not")
 
 
 def as_cache(folder, cache):

@@ -36,10 +36,12 @@ if TYPE_CHECKING:
         prompt_accuracy,
     )
     from tigerdiff.plots import plot_curves, plot_histograms, plot_points
+    from tigerdiff.stable_diffusion import MINI_PATH, load_pipeline
     from tigerdiff.viewers import compare_slider, show_images, timestep_slider
 
 __all__ = [
     "EMA",
+    "MINI_PATH",
     "HubUNet",
     "KernelDistance",
     "Neighbours",
@@ -66,6 +68,7 @@ __all__ = [
     "load_checkpoint",
     "load_folder",
     "load_photo",
+    "load_pipeline",
     "load_pretrained",
     "nearest_neighbours",
     "noise_step",
@@ -108,6 +111,7 @@ LATER = {
         "prompt_accuracy",
     ),
     "plots": ("plot_curves", "plot_histograms", "plot_points"),
+    "stable_diffusion": ("MINI_PATH", "load_pipeline"),
     "viewers": ("compare_slider", "show_images", "timestep_slider"),
 }
 

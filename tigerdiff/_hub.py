@@ -1,17 +1,24 @@
-"""Models of the Hugging Face Hub: named files only, bounded in time and bytes, and checked."""
+"""Models of the Hugging Face Hub: named files only, bounded in time and bytes, and checked.
+
+Also which files a pipeline of diffusers consists of, there and in a folder.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import math
 import queue
+import re
+import shutil
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.utils import (
     GatedRepoError,
     HfHubHTTPError,
@@ -20,13 +27,17 @@ from huggingface_hub.utils import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from safetensors import SafetensorError, safe_open
 
 ANSWER_SECONDS = 10.0  # how long the Hub, or the name look-up before it, may keep us waiting
 DOWNLOAD_SECONDS = 3600.0
 MAX_BYTES = 2 * 2**30
+REHASHED_BYTES = 2**28  # what is larger is hashed only after its download: that takes seconds
 # The error of a failed connection, from the HTTP library that this huggingface_hub uses: requests,
 # whose errors are OSErrors, or httpx.
 NO_ANSWER = (OSError, HfHubHTTPError.__mro__[1])
+# A part's weights: one file or numbered ones, perhaps in float16, and no other variant.
+PART_FILE = re.compile(r"(?:model|diffusion_pytorch_model)(\.fp16)?(?:-\d+-of-\d+)?\.safetensors")
 
 logger = logging.getLogger("tigerdiff")
 
@@ -35,6 +46,10 @@ def fetch(
     repo_id: str,
     files: Sequence[str],
     *,
+    more: Callable[[Path, Sequence[str]], Sequence[str]] | None = None,
+    before: Callable[[dict[str, int], str], None] | None = None,
+    what: tuple[str, str] = ("model of tigerdiff", "one that HubUNet.push_to_hub has made"),
+    max_bytes: int = MAX_BYTES,
     revision: str | None = None,
     token: str | bool | None = None,
     endpoint: str | None = None,
@@ -43,11 +58,16 @@ def fetch(
 ) -> Path:
     """The folder in the Hub's cache that holds these files of a repository, and no others.
 
-    Offline, or if the Hub does not answer, what the cache has is taken.
+    Offline, or if the Hub does not answer, what the cache has is taken; then ``more`` is not asked.
 
     Args:
         repo_id: "owner/name".
-        files: their names.
+        files: their names; the first is in no folder of its own.
+        more: when those are there, which others: of their folder and the names of all files.
+        before: called before others are downloaded, with the size in bytes of each one that the
+            cache lacks, and the licence; what it raises is raised.
+        what: what such a repository is, and what to name if one of ``files`` is missing.
+        max_bytes: the most that ``files``, and the others, may have.
         revision: a branch, a tag or a commit; None is "main".
         token: as for ``hf_hub_download``.
         endpoint: the address of a mirror; None is the Hub itself.
@@ -64,22 +84,44 @@ def fetch(
         paths = [Path(hf_hub_download(repo_id, file, **kept)) for file in files]
         return paths[0].parent
 
+    def online() -> Path:
+        ask = partial(HfApi(endpoint=endpoint).model_info, repo_id, files_metadata=True)
+        info = _within(ANSWER_SECONDS, ask, revision=revision, token=token)
+        there = {sibling.rfilename: sibling for sibling in info.siblings or []}
+        if missing := [file for file in files if file not in there]:
+            raise ValueError(
+                f"{repo_id} on the Hub is no {what[0]}, as {missing[0]} is missing: name {what[1]}"
+            )
+
+        def download(names: Sequence[str], say: Callable[..., None] | None = None) -> Path:
+            wanted = [there[name] for name in names]
+            sizes = _to_download(repo_id, wanted, info.sha, max_bytes, options)
+            if say is not None and sizes:
+                say(sizes, _licence(info))
+            checked = {*sizes, *(file.rfilename for file in wanted if file.size < REHASHED_BYTES)}
+            paths = [_fetched(repo_id, file, file.rfilename in checked, where) for file in wanted]
+            return paths[0].parent
+
+        folder = download(files)
+        if more is not None:
+            download(more(folder, list(there)), before)
+        return folder
+
     try:
         if local_files_only or constants.HF_HUB_OFFLINE:
             return cached()
         try:
-            ask = HfApi(endpoint=endpoint).model_info
-            info = _within(
-                ANSWER_SECONDS, ask, repo_id, revision=revision, token=token, files_metadata=True
-            )
-            there = _described(repo_id, files, info.siblings or [])
-            paths = [_fetched(repo_id, there[file], where) for file in files]
-            return paths[0].parent
+            return online()
         except (RepositoryNotFoundError, RevisionNotFoundError):
             raise
         except NO_ANSWER as error:
             if getattr(error, "errno", None):  # of the disk, not of the network
                 raise
+            if getattr(getattr(error, "response", None), "status_code", None) == 401:
+                raise PermissionError(
+                    f"the Hub does not know your token, so it does not give {repo_id}: log in anew "
+                    "with hf auth login, or out with hf auth logout"
+                ) from None
             folder = cached()
             logger.warning("the Hub does not answer: %s is taken from its cache", repo_id)
             return folder
@@ -98,40 +140,133 @@ def fetch(
             f"{repo_id} has no revision {revision!r}: name one of its branches, tags or commits"
         ) from None
     except LocalEntryNotFoundError:
+        at = "" if revision is None else f" at revision {revision!r}"
         raise ConnectionError(
-            f"{repo_id} is no folder here and not in the cache of the Hub, which was not reached: "
-            "check the name, or go online"
+            f"{repo_id} is no folder here and not in the cache of the Hub{at}, which was not "
+            "reached: check the name, or go online"
         ) from None
 
 
-def _described(repo_id: str, files: Sequence[str], siblings: Sequence[Any]) -> dict[str, Any]:
-    """What the Hub says of each file, if it has all of them and they are not too large."""
-    there = {sibling.rfilename: sibling for sibling in siblings}
-    if missing := [file for file in files if file not in there]:
+def names_in(folder: Path) -> list[str]:
+    """The names of all files under a folder, as the Hub writes them."""
+    return sorted(x.relative_to(folder).as_posix() for x in folder.rglob("*") if x.is_file())
+
+
+def pipeline_files(folder: Path, names: Sequence[str]) -> list[str]:
+    """Of the files of a pipeline, those to load: each part's settings and its weights, once.
+
+    Args:
+        folder: where its model_index.json is.
+        names: of all files, with their folders.
+
+    Raises:
+        ValueError: that is no pipeline, or a part is missing or has no safetensors.
+    """
+    chosen = []
+    for part in read_pipeline(folder)[1]:
+        there = [name for name in names if name.rpartition("/")[0] == part]
+        settings = [name for name in there if Path(name).suffix in {".json", ".txt", ".model"}]
+        weights = {name: found for name in there if (found := PART_FILE.fullmatch(Path(name).name))}
+        half = [name for name, found in weights.items() if found[1]]
+        if not settings or (f"{part}/config.json" in settings and not weights):
+            raise ValueError(
+                f"{folder} lacks the safetensors of its {part}, and pickles are never loaded: name "
+                "another model, or, if a download was cut short, load it again while online"
+            )
+        chosen += settings + (half or list(weights))
+    return chosen
+
+
+def read_pipeline(folder: Path) -> tuple[str, list[str]]:
+    """The class of a pipeline and the names of its parts, which are those of its folders.
+
+    Raises:
+        ValueError: its model_index.json is missing or damaged, or asks for code of the folder's.
+    """
+    path = folder / "model_index.json"
+    if not path.is_file():
         raise ValueError(
-            f"{repo_id} on the Hub is no model of tigerdiff, as {missing[0]} is missing: name one "
-            "that HubUNet.push_to_hub has made"
+            f"{folder} is no pipeline of diffusers, as {path.name} is missing: name a folder that "
+            "save_pretrained of a pipeline wrote, or copy or install it anew"
         )
-    sizes = [there[file].size for file in files]
-    total = math.inf if None in sizes else sum(sizes)
-    if total > MAX_BYTES:
+    try:
+        index = json.loads(path.read_bytes())
+        pairs = {name: x for name, x in index.items() if isinstance(x, list) and len(x) == 2}
+    except (ValueError, AttributeError) as error:
+        raise ValueError(_damaged(path, error)) from error
+    parts = [name for name, x in pairs.items() if all(isinstance(y, str) for y in x)]
+    own = any(list((folder / part).glob("*.py")) for part in parts)
+    if own or not isinstance(index.get("_class_name"), str):
+        raise ValueError(f"{folder} brings code of its own, which is never run: name another model")
+    return index["_class_name"], parts
+
+
+def part_sizes(folder: Path, files: Sequence[str]) -> dict[str, int]:
+    """The number of weights of each part, as the headers of its files say.
+
+    Raises:
+        ValueError: a file is damaged; one that was cut short is noticed too.
+    """
+    sizes: dict[str, int] = {}
+    for file in files:
+        if PART_FILE.fullmatch(Path(file).name):
+            try:
+                with safe_open(folder / file, "pt") as opened:
+                    shapes = [opened.get_slice(key).get_shape() for key in opened.keys()]  # noqa: SIM118
+            except SafetensorError as error:
+                raise ValueError(_damaged(folder / file, error)) from error
+            part = file.partition("/")[0]
+            sizes[part] = sizes.get(part, 0) + sum(map(math.prod, shapes))
+    return sizes
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return f"{path} is damaged ({error}): delete that file, and copy or download it anew"
+
+
+def _to_download(
+    repo_id: str, files: Sequence[Any], sha: str, max_bytes: int, options: dict[str, Any]
+) -> dict[str, int]:
+    """The sizes of those files that the cache lacks, if there is room, and all are not too many."""
+    total = math.inf if any(file.size is None for file in files) else sum(x.size for x in files)
+    if total > max_bytes:
         raise ValueError(
             f"{repo_id} on the Hub has {total / 2**30:.1f} GiB, and more than "
-            f"{MAX_BYTES / 2**30:.0f} GiB are not downloaded: name a smaller model"
+            f"{max_bytes / 2**30:.0f} GiB are not downloaded: name a smaller model"
         )
-    return there
+    cache = Path(options.get("cache_dir") or constants.HF_HUB_CACHE)
+    kept = partial(try_to_load_from_cache, repo_id, cache_dir=cache, revision=sha)
+    anew = options.get("force_download", False)
+    sizes = {x.rfilename: x.size for x in files if anew or not isinstance(kept(x.rfilename), str)}
+    disk = next(x for x in (cache, *cache.absolute().parents) if x.exists())
+    if (size := sum(sizes.values())) > (free := shutil.disk_usage(disk).free):
+        raise ValueError(
+            f"{repo_id} has {size / 1e9:.1f} GB to download and {disk} {free / 1e9:.1f} GB free: "
+            "make room, or set HF_HOME to a folder on a larger disk"
+        )
+    return sizes
 
 
-def _fetched(repo_id: str, described: Any, where: dict[str, Any]) -> Path:
+def _licence(info: Any) -> str:
+    """As its page on the Hub states it."""
+    card = info.card_data or {}
+    return card.get("license_name") or card.get("license") or "not stated"
+
+
+def _fetched(repo_id: str, described: Any, check: bool, where: dict[str, Any]) -> Path:
     """The downloaded file, if it has the hash that the Hub states; else it is deleted."""
     file = described.rfilename
     path = Path(_within(DOWNLOAD_SECONDS, hf_hub_download, repo_id, file, **where))
-    data = path.read_bytes()
+    if not check:
+        return path
     if described.lfs is not None:
-        sound = hashlib.sha256(data).hexdigest() == described.lfs.sha256
+        digest, stated = hashlib.sha256(), described.lfs.sha256
     else:  # a small file, known by its hash in git
-        sound = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == described.blob_id
-    if not sound:
+        digest, stated = hashlib.sha1(b"blob %d\0" % path.stat().st_size), described.blob_id
+    with path.open("rb") as opened:
+        while piece := opened.read(1 << 20):
+            digest.update(piece)
+    if digest.hexdigest() != stated:
         for copy in {path.resolve(), path}:  # the cache links to it
             copy.unlink(missing_ok=True)
         raise ValueError(
