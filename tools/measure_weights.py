@@ -115,6 +115,9 @@ def main() -> None:
                 painted = procedural_tigers(options.n, 64, REFERENCE_SEED)[0]
                 result["shares"]["real"] = shares(painted)
                 result["copies"] = copies(features, other, card)
+    for row in result["samplers"]:
+        if "repeated" not in row:
+            row["repeated"] = repeated(model, schedule, row["sampler"], row["steps"])
     n = options.n_mistakes
     for mistake in [None, *MISTAKES]:
         for sampler, steps in MISTAKEN.items():
@@ -136,6 +139,14 @@ def main() -> None:
     result["seconds_per_call"] = {name: seconds(model, schedule, name) for name in SAMPLERS}
     options.out.write_text(json.dumps(result, indent=2) + "\n")
     into_card(result)
+
+
+def repeated(model: Model, schedule: NoiseSchedule, sampler: str, steps: int) -> float:
+    """How far two runs from the same two x_T lie apart at most, each with random numbers anew."""
+    xT = torch.randn(2, 3, 64, 64, generator=seeded_generator(0, 0))
+    draw = partial(last_of, SAMPLERS[sampler], model, schedule, xT, steps=steps)
+    one, other = (draw(generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    return round((one - other).abs().max().item(), 3)
 
 
 def seconds(model: Model, schedule: NoiseSchedule, sampler: str) -> float:
@@ -164,7 +175,7 @@ def into_card(result: dict) -> None:
     rows |= {f"real to real {row['n']}": row for row in result["floor"]}
     names = ("n", "frechet", "frechet_standard_error", "kernel", "kernel_standard_error")
     card["measures"] = {
-        title: {name: row[name] for name in (*names, "seconds_per_image") if name in row}
+        title: {x: row[x] for x in (*names, "repeated", "seconds_per_image") if x in row}
         for title, row in rows.items()
     }
     wrong = {row["mistake"] or f"none, {row['sampler']}": row for row in result["mistakes"]}
