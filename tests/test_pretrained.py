@@ -33,7 +33,9 @@ from tigerdiff.sampling import sample
 from tigerdiff.training import train
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = sorted({"ddpm-tiger-64", *(path.name for path in WEIGHTS.glob("*"))})
+SHIPPED = sorted(
+    {"ddpm-tiger-64", *(path.name for path in WEIGHTS.glob("*") if pretrained.is_exported(path))}
+)
 MAX_BYTES = 16_000_000
 CARD = {"data": "painted", "seed": 3, "images": 24}
 
