@@ -256,6 +256,8 @@ def test_there_are_sliders(built_book):
 def test_sliders_move_by_keyboard_mouse_and_play(page, browser, origin):
     with Visit(browser, origin, f"{page}.html", viewport={"width": 1280, "height": 900}) as visit:
         visit.wait_for_mathematics()
+        for button in visit.tab.query_selector_all("article .solution .toggle-button-hidden"):
+            button.click()  # a solution may hold a slider
         sliders = visit.tab.locator(SLIDER).all()
         for slider in sliders:
             slider.scroll_into_view_if_needed()
