@@ -209,7 +209,9 @@ def test_versions_agree():
 def test_the_package_page_documents_every_public_name():
     page = (ROOT / "book/api.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"\w+", " ".join(re.findall(r":members: (.*)", page))))
-    listed |= {name.rpartition(".")[2] for name in re.findall(r"auto(?:class|function|data):: (\S+)", page)}
+    listed |= {
+        name.rpartition(".")[2] for name in re.findall(r"auto(?:class|function|data):: (\S+)", page)
+    }
     assert set(tigerdiff.__all__) == listed
 
 
