@@ -18,7 +18,7 @@ LAYERS = [
     {"sampling", "_walk", "metrics", "_judge", "_inception"},
     {"training", "config", "runs"},
     {"stable_diffusion", "viewers", "_slider", "_widgets", "_pictures", "plots"}
-    | {"pretrained", "hub", "_hub", "_evaluation"},
+    | {"pretrained", "hub", "_hub", "_pipeline_files", "_evaluation"},
     {"cli", "_commands"},
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}

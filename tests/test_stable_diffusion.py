@@ -26,6 +26,7 @@ from test_pretrained import FakeHub, flip, git, sentence_of
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from tigerdiff import _hub, load_pipeline, stable_diffusion
+from tigerdiff._pipeline_files import names_in, pipeline_files
 from tigerdiff.stable_diffusion import FULL, OFFLOADED, TILED, WHOLE, memory_needed, precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -177,7 +178,7 @@ def test_the_half_precision_variant_is_taken_where_there_is_one(copy, pipe, capf
     other = sound.with_name("diffusion_pytorch_model.non_ema.safetensors")
     shutil.copy(sound, other)
     assert_same(load_pipeline(copy, "cpu"), pipe)
-    files = _hub.pipeline_files(copy, _hub.names_in(copy))
+    files = pipeline_files(copy, names_in(copy))
     assert "unet/diffusion_pytorch_model.fp16.safetensors" in files
     assert not {weights("unet"), other.relative_to(copy).as_posix()} & set(files)
 
@@ -495,7 +496,7 @@ def test_a_full_model_that_is_named_is_the_one_that_auto_takes(monkeypatch, tiny
 @pytest.fixture
 def hub(tiny, tmp_path, monkeypatch):
     """The Hub with the pipeline, and with much else that its repository has."""
-    files = {name: (tiny / name).read_bytes() for name in _hub.names_in(tiny)}
+    files = {name: (tiny / name).read_bytes() for name in names_in(tiny)}
     needed = set(files)
     sound = files[weights("unet")]
     half = "unet/diffusion_pytorch_model.fp16.safetensors"
@@ -622,7 +623,7 @@ def test_a_file_that_differs_from_its_hash_is_deleted_and_no_other(hub, pipe, na
     kind, said = sentence_of(load)
     assert kind is ValueError
     assert said.startswith(f"{name} of cats/tigers is damaged, as its hash is not the one that the")
-    kept = set(_hub.names_in(hub.cache / f"models--cats--tigers/snapshots/{SHA}"))
+    kept = set(names_in(hub.cache / f"models--cats--tigers/snapshots/{SHA}"))
     assert name not in kept
     hub.sent = dict(hub.stated)
     hub.asked.clear()

@@ -1,16 +1,11 @@
-"""Models of the Hugging Face Hub: named files only, bounded in time and bytes, and checked.
-
-Also which files a pipeline of diffusers consists of, there and in a folder.
-"""
+"""Models of the Hugging Face Hub: named files only, bounded in time and bytes, and checked."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import queue
-import re
 import shutil
 import threading
 from collections.abc import Callable, Sequence
@@ -27,7 +22,6 @@ from huggingface_hub.utils import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from safetensors import SafetensorError, safe_open
 
 ANSWER_SECONDS = 10.0  # how long the Hub, or the name look-up before it, may keep us waiting
 DOWNLOAD_SECONDS = 3600.0
@@ -36,8 +30,6 @@ REHASHED_BYTES = 2**28  # what is larger is hashed only after its download: that
 # The error of a failed connection, from the HTTP library that this huggingface_hub uses: requests,
 # whose errors are OSErrors, or httpx.
 NO_ANSWER = (OSError, HfHubHTTPError.__mro__[1])
-# A part's weights: one file or numbered ones, perhaps in float16, and no other variant.
-PART_FILE = re.compile(r"(?:model|diffusion_pytorch_model)(\.fp16)?(?:-\d+-of-\d+)?\.safetensors")
 
 logger = logging.getLogger("tigerdiff")
 
@@ -145,83 +137,6 @@ def fetch(
             f"{repo_id} is no folder here and not in the cache of the Hub{at}, which was not "
             "reached: check the name, or go online"
         ) from None
-
-
-def names_in(folder: Path) -> list[str]:
-    """The names of all files under a folder, as the Hub writes them."""
-    return sorted(x.relative_to(folder).as_posix() for x in folder.rglob("*") if x.is_file())
-
-
-def pipeline_files(folder: Path, names: Sequence[str]) -> list[str]:
-    """Of the files of a pipeline, those to load: each part's settings and its weights, once.
-
-    Args:
-        folder: where its model_index.json is.
-        names: of all files, with their folders.
-
-    Raises:
-        ValueError: that is no pipeline, or a part is missing or has no safetensors.
-    """
-    chosen = []
-    for part in read_pipeline(folder)[1]:
-        there = [name for name in names if name.rpartition("/")[0] == part]
-        settings = [name for name in there if Path(name).suffix in {".json", ".txt", ".model"}]
-        weights = {name: found for name in there if (found := PART_FILE.fullmatch(Path(name).name))}
-        half = [name for name, found in weights.items() if found[1]]
-        if not settings or (f"{part}/config.json" in settings and not weights):
-            raise ValueError(
-                f"{folder} lacks the safetensors of its {part}, and pickles are never loaded: name "
-                "another model, or, if a download was cut short, load it again while online"
-            )
-        chosen += settings + (half or list(weights))
-    return chosen
-
-
-def read_pipeline(folder: Path) -> tuple[str, list[str]]:
-    """The class of a pipeline and the names of its parts, which are those of its folders.
-
-    Raises:
-        ValueError: its model_index.json is missing or damaged, or asks for code of the folder's.
-    """
-    path = folder / "model_index.json"
-    if not path.is_file():
-        raise ValueError(
-            f"{folder} is no pipeline of diffusers, as {path.name} is missing: name a folder that "
-            "save_pretrained of a pipeline wrote, or copy or install it anew"
-        )
-    try:
-        index = json.loads(path.read_bytes())
-        pairs = {name: x for name, x in index.items() if isinstance(x, list) and len(x) == 2}
-    except (ValueError, AttributeError) as error:
-        raise ValueError(_damaged(path, error)) from error
-    parts = [name for name, x in pairs.items() if all(isinstance(y, str) for y in x)]
-    own = any(list((folder / part).glob("*.py")) for part in parts)
-    if own or not isinstance(index.get("_class_name"), str):
-        raise ValueError(f"{folder} brings code of its own, which is never run: name another model")
-    return index["_class_name"], parts
-
-
-def part_sizes(folder: Path, files: Sequence[str]) -> dict[str, int]:
-    """The number of weights of each part, as the headers of its files say.
-
-    Raises:
-        ValueError: a file is damaged; one that was cut short is noticed too.
-    """
-    sizes: dict[str, int] = {}
-    for file in files:
-        if PART_FILE.fullmatch(Path(file).name):
-            try:
-                with safe_open(folder / file, "pt") as opened:
-                    shapes = [opened.get_slice(key).get_shape() for key in opened.keys()]  # noqa: SIM118
-            except SafetensorError as error:
-                raise ValueError(_damaged(folder / file, error)) from error
-            part = file.partition("/")[0]
-            sizes[part] = sizes.get(part, 0) + sum(map(math.prod, shapes))
-    return sizes
-
-
-def _damaged(path: Path, error: Exception) -> str:
-    return f"{path} is damaged ({error}): delete that file, and copy or download it anew"
 
 
 def _to_download(

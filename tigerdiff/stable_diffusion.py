@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from tigerdiff import _hub
+from tigerdiff._pipeline_files import names_in, part_sizes, pipeline_files, read_pipeline
 from tigerdiff.pretrained import HUB_ID, WEIGHTS
 
 MINI_PATH = WEIGHTS / "mini-sd-tiger"  #: the folder of the miniature, an ordinary pipeline
@@ -143,7 +144,7 @@ def _from_hub(repo_id: str, revision: str, device: torch.device) -> Any:
     folder = _hub.fetch(
         repo_id,
         ["model_index.json"],
-        more=_hub.pipeline_files,
+        more=pipeline_files,
         before=before,
         what=("pipeline of diffusers", "one that its page says diffusers loads"),
         max_bytes=MAX_BYTES,
@@ -155,10 +156,10 @@ def _from_hub(repo_id: str, revision: str, device: torch.device) -> Any:
 def _load(folder: Path, name: str, device: torch.device, why: str = "") -> Any:
     """The pipeline in a folder, whose weights are safetensors and whose code is not run."""
     diffusers = _imported("diffusers")[0]
-    files = _hub.pipeline_files(folder, _hub.names_in(folder))
+    files = pipeline_files(folder, names_in(folder))
     bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    dtype = precision(_hub.read_pipeline(folder)[0], device.type, bfloat16)
-    parts = {part: n * dtype.itemsize for part, n in _hub.part_sizes(folder, files).items()}
+    dtype = precision(read_pipeline(folder)[0], device.type, bfloat16)
+    parts = {part: n * dtype.itemsize for part, n in part_sizes(folder, files).items()}
     saver = _saver(name, device, parts)
     half = any(file.endswith(".safetensors") and ".fp16" in file for file in files)
     options: dict[str, Any] = {"variant": "fp16" if half else None, "use_safetensors": True}
