@@ -1,14 +1,52 @@
-"""The recipe of the text-to-image model: its tokenizer, and what is held out."""
+"""The text-to-image model: its tokenizer, what its recipe holds out, and the shipped weights."""
 
+import hashlib
+import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import torch
+from measure_mini_sd import ASKED, COMBINATIONS, drawn, new, prompt, shown, spread
 from mini_tokenizer import END, LENGTH, START, make_tokenizer, merges
+from safetensors import safe_open
+from safetensors.torch import load_file
 from train_mini_sd import HELD_OUT, held_out
 
-from tigerdiff import caption
+from tigerdiff import MINI_PATH, caption, load_photo, load_pipeline, paint, to_float
 from tigerdiff._captions import VOCABULARY
-from tigerdiff.tigers import series
+from tigerdiff.tigers import CHOICES, series
+
+RESULTS = Path(__file__).parent.parent / "bench/results/mini-sd-tiger.json"
+MAX_BYTES = 24_000_000
+WEIGHTS = sorted(MINI_PATH.rglob("*.safetensors"))
+PLAIN = """
+import sys
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import save_file
+pipe = StableDiffusionPipeline.from_pretrained(sys.argv[1])
+pipe.set_progress_bar_config(disable=True)
+generator = torch.Generator().manual_seed(0)
+x = pipe("a roaring white tiger cub in the snow at noon", guidance_scale=3.0, generator=generator,
+         num_inference_steps=4, output_type="pt").images
+assert not any(name.startswith("tigerdiff") for name in sys.modules)
+save_file({"x": x}, sys.argv[2])
+"""
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    pipe = load_pipeline("mini", "cpu")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def card():
+    return json.loads((MINI_PATH / "card.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +92,81 @@ def test_what_is_held_out_is_a_small_part():
         }
         for name, value in combination.items():  # each of its words is known from elsewhere
             assert any(getattr(tiger, name) == value for tiger in kept)
+
+
+def test_each_combination_is_asked_for_in_words_that_say_it():
+    assert len(COMBINATIONS) == 120
+    assert {x: len(CHOICES[x]) for x in ASKED} == {"fur": 4, "backdrop": 5, "mouth": 3, "age": 2}
+    for k, asked in enumerate(COMBINATIONS):
+        assert asked["fur"] in prompt(asked, k)
+    assert sum(map(new, COMBINATIONS)) == 6 + 8  # black in snow; roaring in water
+
+
+def test_what_the_measures_count():
+    tigers = series(8, seed=4)
+    wanted = [vars(tiger) for tiger in tigers]
+    right = shown(paint(tigers, 64), wanted)
+    assert right["fur"] == right["backdrop"] == 1 and right["all"] <= min(right[x] for x in ASKED)
+    features = torch.tensor([[0.0], [2.0], [10.0], [16.0]])
+    assert spread(features, ["a", "a", "b", "b"]) == pytest.approx(4)
+
+
+# The shipped weights
+
+
+def test_plain_diffusers_draws_with_the_folder_and_nothing_of_ours(pipe, tmp_path):
+    """In a process of its own, without network, without a warning: as our loader's pipeline."""
+    command = [sys.executable, "-W", "error::FutureWarning", "-c", PLAIN, MINI_PATH, "x"]
+    environment = {"HF_HUB_OFFLINE": "1", "PATH": "", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "expected" not in done.stderr and "deprecated" not in done.stderr
+    x = load_file(tmp_path / "x")["x"]
+    assert x.shape == (1, 3, 64, 64) and x.std() > 0.1
+    ours = pipe(
+        "a roaring white tiger cub in the snow at noon", guidance_scale=3.0, output_type="pt",
+        num_inference_steps=4, generator=torch.Generator().manual_seed(0),
+    ).images  # fmt: skip
+    assert torch.allclose(ours, x, atol=1e-4)
+
+
+def test_the_folder_is_small_and_half_precision():
+    there = [path for path in MINI_PATH.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in there) <= MAX_BYTES
+    assert {path.parent.name for path in WEIGHTS} == {"text_encoder", "unet", "vae"}
+    assert not [path.name for path in there if path.suffix in (".bin", ".ckpt", ".pt", ".pkl")]
+    for path in WEIGHTS:
+        with safe_open(path, "pt") as file:
+            tensors = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
+        assert all(x.isfinite().all() for x in tensors)
+        assert {x.dtype for x in tensors if x.is_floating_point()} == {torch.float16}
+
+
+def test_its_measures_are_of_these_weights(card):
+    """What the card and bench/results say was measured with what is shipped."""
+    sha256 = hashlib.sha256(b"".join(path.read_bytes() for path in WEIGHTS)).hexdigest()
+    result = json.loads(RESULTS.read_text())
+    assert card["measured"]["sha256"] == result["sha256"] == sha256
+    for part in ("autoencoder", "guidance", "floor"):
+        assert card[part] == result[part]
+    assert tuple(card["held_out"]) == HELD_OUT
+
+
+def test_latents_have_standard_deviation_1_and_come_back(pipe, card):
+    x0 = to_float(torch.cat([load_photo(size=64)[None]]))
+    latents = pipe.vae.encode(x0).latent_dist.mean * pipe.vae.config.scaling_factor
+    assert latents.shape == (1, 4, 16, 16) and 0.7 < latents.std() < 1.3
+    back = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
+    assert (back - x0).square().mean() < 4 / 10 ** (card["autoencoder"]["psnr"] / 10 - 0.5)
+
+
+def test_it_draws_what_is_asked_for(pipe, card):
+    best = max((x for x in card["guidance"] if x["combinations"] == "seen"), key=lambda x: x["all"])
+    wanted = [asked for asked in COMBINATIONS if not new(asked)][::5]
+    right = shown(drawn(pipe, wanted, best["guidance_scale"], seed=1), wanted)
+    assert all(right[name] > best[name] - 0.2 for name in ASKED)
+    assert right["all"] > best["all"] - 0.3 > 0.2
+    confused = shown(drawn(pipe, wanted, best["guidance_scale"], seed=1), wanted[::-1])
+    assert confused["all"] < 0.1

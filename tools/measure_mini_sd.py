@@ -6,7 +6,8 @@ Is what was asked for in the picture? Each combination of fur, backdrop, mouth a
 in words, with several guidance scales, and the judge looks. Beside it how much two drawings of one
 prompt differ, as guidance buys accuracy with it; the combinations that training never saw, measured
 apart; and what the autoencoder alone keeps. What the file has already, of these weights and as many
-drawings, is kept, so that a run that was cut off goes on.
+drawings, is kept, so that a run that was cut off goes on. The rows go into the model's card too,
+where chapter 6 reads them.
 """
 
 import argparse
@@ -77,6 +78,7 @@ def main() -> None:
     kinds = [tuple(getattr(tiger, name) for name in ASKED) for tiger in tigers]
     result["floor"] = {"n": 1024, "frechet": frechet(features[:1024], features[1024:])}
     result["floor"] |= {"spread": spread(features, kinds)} | shown(real, [vars(x) for x in tigers])
+    result["floor"]["kernel"], _ = mean_mmd(features[:1024], features[1024:])
     for scale, name in itertools.product(SCALES, ("seen", "held out")):
         told = {"guidance_scale": scale, "combinations": name}
         if any(told.items() <= row.items() for row in rows):
@@ -92,9 +94,23 @@ def main() -> None:
         if name == "seen":
             kernel, error = mean_mmd(found, features)
             rows[-1] |= {"kernel": kernel, "kernel_standard_error": error}
+        else:
+            rows[-1]["all_of"] = [part(images, wanted, held)["all"] for held in HELD_OUT]
         print(rows[-1], flush=True)
         options.out.write_text(json.dumps(result, indent=2) + "\n")
+    result["together"] = together(rows)
     options.out.write_text(json.dumps(result, indent=2) + "\n")
+    into_card(result)
+
+
+def into_card(result: dict) -> None:
+    """All rows, and how they were measured, into the card beside the weights."""
+    path = TARGET / "card.json"
+    card = json.loads(path.read_text())
+    parts = "autoencoder", "guidance", "together", "floor"
+    card["measured"] = {name: x for name, x in result.items() if name not in parts}
+    card |= {name: result[name] for name in parts}
+    path.write_text(json.dumps(card, indent=2) + "\n")
 
 
 def new(asked: dict) -> bool:
@@ -138,6 +154,32 @@ def shown(images: Tensor, wanted: list[dict]) -> dict:
     }
     every = torch.stack(list(right.values())).all(0)
     return {name: x.double().mean().item() for name, x in {**right, "all": every}.items()}
+
+
+def part(images: Tensor, wanted: list[dict], combination: dict) -> dict:
+    """What is shown in those of the drawings that were asked for this combination."""
+    chosen = [k for k, asked in enumerate(wanted) if combination.items() <= asked.items()]
+    return shown(images[chosen], [wanted[k] for k in chosen])
+
+
+def together(rows: list[dict]) -> list[dict]:
+    """For each scale the shares over all combinations, each combination counted once."""
+    weights = {
+        "seen": sum(not new(x) for x in COMBINATIONS),
+        "held out": sum(map(new, COMBINATIONS)),
+    }
+    return [
+        {"guidance_scale": scale}
+        | {
+            name: sum(
+                weights[row["combinations"]] * row[name] / len(COMBINATIONS)
+                for row in rows
+                if row["guidance_scale"] == scale
+            )
+            for name in (*ASKED, "all")
+        }
+        for scale in SCALES
+    ]
 
 
 def spread(features: Tensor, kinds: list[tuple]) -> float:

@@ -55,7 +55,7 @@ def main() -> None:
     """Paint, train both stages until the steps or the minutes are over, write the pipeline."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs") / NAME)
-    parser.add_argument("--vae-steps", type=int, default=3000)
+    parser.add_argument("--vae-steps", type=int, default=5000)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="of this call, at most")
     options = parser.parse_args()
@@ -138,7 +138,7 @@ def train_autoencoder(
             out = vae.decode(latent.mean.float() + latent.std.float() * noise).sample
         out, kl = out.float(), latent.kl().float().mean() / noise[0].numel()
         edges = sum((out.diff(dim=d) - x.diff(dim=d)).abs().mean() for d in (2, 3))
-        return (out - x).abs().mean() + edges + 1e-4 * kl
+        return (out - x).abs().mean() + edges + 1e-3 * kl
 
     return fit("vae", vae, loss, options.vae_steps, 100, options, end)
 
@@ -198,7 +198,7 @@ def scheduler() -> DDIMScheduler:
     """Of training and drawing: cosine, v; its x0 is not clipped, as latents have no bounds."""
     return DDIMScheduler(
         beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", clip_sample=False,
-        set_alpha_to_one=True, timestep_spacing="trailing",
+        set_alpha_to_one=True, timestep_spacing="trailing", steps_offset=1,
     )  # fmt: skip
 
 
