@@ -95,7 +95,7 @@ def main() -> None:
             kernel, error = mean_mmd(found, features)
             rows[-1] |= {"kernel": kernel, "kernel_standard_error": error}
         else:
-            rows[-1]["all_of"] = [part(images, wanted, held)["all"] for held in HELD_OUT]
+            rows[-1]["all_of"] = [shown_of(held, images, wanted)["all"] for held in HELD_OUT]
         print(rows[-1], flush=True)
         options.out.write_text(json.dumps(result, indent=2) + "\n")
     result["together"] = together(rows)
@@ -156,8 +156,8 @@ def shown(images: Tensor, wanted: list[dict]) -> dict:
     return {name: x.double().mean().item() for name, x in {**right, "all": every}.items()}
 
 
-def part(images: Tensor, wanted: list[dict], combination: dict) -> dict:
-    """What is shown in those of the drawings that were asked for this combination."""
+def shown_of(combination: dict, images: Tensor, wanted: list[dict]) -> dict:
+    """As `shown`, of the drawings alone that were asked for this combination."""
     chosen = [k for k, asked in enumerate(wanted) if combination.items() <= asked.items()]
     return shown(images[chosen], [wanted[k] for k in chosen])
 
