@@ -144,6 +144,17 @@ def test_the_folder_is_small_and_half_precision():
         assert {x.dtype for x in tensors if x.is_floating_point()} == {torch.float16}
 
 
+def test_old_versions_of_transformers_can_read_it(tokenizer):
+    """Up to 5.5 they look for these names, and up to 4 for these files."""
+    with safe_open(MINI_PATH / "text_encoder/model.safetensors", "pt") as file:
+        assert {name.partition(".")[0] for name in file.keys()} == {"text_model"}  # noqa: SIM118
+    vocabulary = json.loads((MINI_PATH / "tokenizer/vocab.json").read_text())
+    assert vocabulary == tokenizer.get_vocab()
+    made = json.loads((MINI_PATH / "tokenizer/tokenizer.json").read_text())["model"]["merges"]
+    pairs = (MINI_PATH / "tokenizer/merges.txt").read_text().splitlines()[1:]
+    assert pairs == [" ".join(pair) for pair in made]
+
+
 def test_its_measures_are_of_these_weights(card):
     """What the card and bench/results say was measured with what is shipped."""
     sha256 = hashlib.sha256(b"".join(path.read_bytes() for path in WEIGHTS)).hexdigest()

@@ -261,8 +261,16 @@ def restore(path: Path, network: nn.Module, ema: EMA, optimizer: torch.optim.Opt
 
 
 def export(pipeline: StableDiffusionPipeline, card: dict) -> None:
-    """The pipeline in float16, and its card, into the package."""
+    """The pipeline in float16, and its card, into the package, in the form that all can read.
+
+    transformers 4 wants the tokenizer's two files. It and 5.0 to 5.5 want the text encoder's
+    names to begin with text_model, without which they would make up the weights.
+    """
     pipeline.to(dtype=torch.float16).save_pretrained(TARGET)
+    make_tokenizer(TARGET / "tokenizer")
+    path = TARGET / "text_encoder/model.safetensors"
+    weights = {f"text_model.{x.removeprefix('text_model.')}": w for x, w in load_file(path).items()}
+    save_file(weights, path, {"format": "pt"})
     # What it computes in is decided by who loads it, not by how it was stored.
     path = TARGET / "text_encoder/config.json"
     config = json.loads(path.read_text())
