@@ -45,6 +45,23 @@ socket.socket.connect = guarded(socket.socket.connect, of_socket)
 socket.socket.connect_ex = guarded(socket.socket.connect_ex, of_socket)
 """
 
+# IPython runs this first: sliders are moved to where nothing may have been computed beforehand.
+MOVE_SLIDERS = """
+from tigerdiff import _widgets
+
+build = _widgets.slider_widget
+
+
+def moved(render, **kwargs):
+    values = [value for _, value in kwargs["options"]]
+    for value in {values[1], values[len(values) // 2], values[-2]}:
+        render(value, None)
+    return build(render, **kwargs)
+
+
+_widgets.slider_widget = moved
+"""
+
 
 def test_there_are_chapters():
     assert NOTEBOOKS
@@ -166,7 +183,9 @@ def alone(wheel, tmp_path_factory):
     guard.mkdir()
     (guard / "sitecustomize.py").write_text(NO_NETWORK)
     home = folder / "home"
-    home.mkdir()
+    startup = home / ".ipython/profile_default/startup"
+    startup.mkdir(parents=True)
+    (startup / "move_sliders.py").write_text(MOVE_SLIDERS)
     kept = {
         name: os.environ[name] for name in ("OMP_NUM_THREADS", "SYSTEMROOT") if name in os.environ
     }
