@@ -1,5 +1,6 @@
 """The text-to-image model: its tokenizer, what its recipe holds out, and the shipped weights."""
 
+import copy
 import hashlib
 import json
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import train_mini_sd
 from measure_mini_sd import ASKED, COMBINATIONS, drawn, new, prompt, shown, spread
 from mini_tokenizer import END, LENGTH, START, make_tokenizer, merges
 from safetensors import safe_open
@@ -153,6 +155,19 @@ def test_old_versions_of_transformers_can_read_it(tokenizer):
     made = json.loads((MINI_PATH / "tokenizer/tokenizer.json").read_text())["model"]["merges"]
     pairs = (MINI_PATH / "tokenizer/merges.txt").read_text().splitlines()[1:]
     assert pairs == [" ".join(pair) for pair in made]
+
+
+def test_the_recipe_writes_what_is_shipped(pipe, tmp_path, monkeypatch):
+    """Saved once more, the shipped pipeline gives the same files and the same weights."""
+    monkeypatch.setattr(train_mini_sd, "TARGET", tmp_path)
+    train_mini_sd.export(copy.deepcopy(pipe), {"a": 1})
+    there = {path.relative_to(MINI_PATH) for path in MINI_PATH.rglob("*") if path.is_file()}
+    assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()} == there
+    for path in WEIGHTS:
+        written = load_file(tmp_path / path.relative_to(MINI_PATH))
+        for name, x in load_file(path).items():
+            assert torch.equal(written.pop(name), x)
+        assert not written
 
 
 def test_its_measures_are_of_these_weights(card):
