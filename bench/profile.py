@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from bench.networks import OURS, counts
 from bench.step import steps
-from tigerdiff.training import has_bfloat16
+from tigerdiff.devices import has_bfloat16
 
 STEPS = 5  # that are profiled together
 KINDS = {

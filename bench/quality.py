@@ -26,8 +26,8 @@ from bench.samplers import draw, our_draw
 from bench.timing import autocast, device, synchronize
 from bench.trainers import Trainer, diffusers_trainer, lucidrains_trainer
 from tigerdiff import batches, load_checkpoint, procedural_tigers, train
-from tigerdiff.metrics import frechet, image_features, mean_mmd
-from tigerdiff.training import has_bfloat16
+from tigerdiff.devices import has_bfloat16
+from tigerdiff.metrics.distances import frechet, image_features, mean_mmd
 
 SETTINGS = {
     OURS: "TrainConfig defaults",

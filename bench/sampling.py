@@ -11,7 +11,7 @@ from bench.networks import DIFFUSERS, LIBRARIES, OURS, network
 from bench.samplers import draw
 from bench.timing import autocast, device, interleaved, rows
 from tigerdiff import NoiseSchedule
-from tigerdiff.training import has_bfloat16
+from tigerdiff.devices import has_bfloat16
 
 
 def run(options: Namespace) -> dict:

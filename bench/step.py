@@ -13,7 +13,7 @@ from torch import nn
 from bench.networks import LIBRARIES, OURS, answer, counts, network
 from bench.timing import autocast, device, interleaved, rows
 from bench.trainers import trainer
-from tigerdiff.training import has_bfloat16
+from tigerdiff.devices import has_bfloat16
 
 CONVOLUTIONS = ((64, 32), (128, 32), (128, 16), (256, 16), (256, 8))  # channels, pixels
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tigerdiff.training import has_bfloat16
+from tigerdiff.devices import has_bfloat16
 
 Seconds = dict[str, list[float]]
 

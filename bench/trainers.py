@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from bench.networks import DIFFUSERS, LUCIDRAINS, OURS, our_config
 from bench.timing import autocast, device
 from tigerdiff import EMA, diffusion_loss
-from tigerdiff.runs import make_schedule
-from tigerdiff.training import adamw
+from tigerdiff.diffusion import make_schedule
+from tigerdiff.training.loop import adamw
 
 
 class Trainer(NamedTuple):

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tigerdiff import _captions
-from tigerdiff._captions import (
+from tigerdiff.tigers import captions as _captions
+from tigerdiff.tigers.captions import (
     CAT,
     DETAILS,
     DOING,
@@ -24,7 +24,7 @@ from tigerdiff._captions import (
     VOCABULARY,
     caption,
 )
-from tigerdiff.tigers import CHOICES, RANGES, Tiger, paint
+from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger, paint
 
 WORDS = {
     "fur": {"orange": "orange", "white": "white", "golden": "golden", "black": "black"},

@@ -18,12 +18,13 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-import tigerdiff.config
-from tigerdiff import cli, runs
-from tigerdiff.config import TrainConfig
-from tigerdiff.painted import read_tigers
+import tigerdiff.training.config
+from tigerdiff import cli
+from tigerdiff.data.painted import read_tigers
 from tigerdiff.sampling import SAMPLERS
-from tigerdiff.tigers import procedural_tigers
+from tigerdiff.tigers.tiger import procedural_tigers
+from tigerdiff.training import checkpoints as runs
+from tigerdiff.training.config import TrainConfig
 
 TINY = ["--image-size", "16", "--channels", "8", "--batch-size", "4", "--sample-every", "0"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1"}
@@ -149,7 +150,8 @@ def test_an_interrupt_saves_and_tells_the_command_that_goes_on(photos, tmp_path,
 
 SLOW = """
 import time
-from tigerdiff import cli, training
+from tigerdiff import cli
+from tigerdiff.training import loop as training
 
 def slow_ddim(*arguments, **options):
     for step in ddim(*arguments, **options):
@@ -231,7 +233,7 @@ def test_an_interrupt_before_the_first_step_says_so(photos, tmp_path, tigerdiff_
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tigerdiff.config, "load_folder", interrupted)
+    monkeypatch.setattr(tigerdiff.training.config, "load_folder", interrupted)
     code, _, err = tigerdiff_says("train", "--data", photos, "--out", tmp_path / "run", *TINY)
     assert code == 130
     assert err == "Stopped before the first step: there was nothing to save.\n"

@@ -25,18 +25,15 @@ import torch
 from PIL import Image, ImageCms, ImageDraw
 from safetensors import safe_open
 
-from tigerdiff import _downloads, _files, data, painted
-from tigerdiff.data import (
-    batches,
-    cifar100_tigers,
-    load_folder,
-    load_photo,
-    seeded_generator,
-    to_float,
-    to_uint8,
-)
-from tigerdiff.painted import painted_batches
-from tigerdiff.tigers import paint_tiger, procedural_tigers
+from tigerdiff.data import downloads as _downloads
+from tigerdiff.data import files as _files
+from tigerdiff.data import painted
+from tigerdiff.data import photos as data
+from tigerdiff.data.batches import batches
+from tigerdiff.data.painted import painted_batches
+from tigerdiff.data.photos import cifar100_tigers, load_folder, load_photo
+from tigerdiff.data.tensors import seeded_generator, to_float, to_uint8
+from tigerdiff.tigers.tiger import paint_tiger, procedural_tigers
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "photos"
 RED, BLUE = (200, 30, 10), (10, 30, 200)

@@ -11,15 +11,26 @@ import pytest
 import torch
 from PIL import Image
 
-from tigerdiff import _evaluation, _files, _judge, cli, metrics, pretrained, runs
-from tigerdiff._evaluation import Pictures, folder_pictures, reference_pictures, training_pictures
-from tigerdiff.config import TrainConfig
-from tigerdiff.data import seeded_generator
-from tigerdiff.painted import read_tigers, render_folder
-from tigerdiff.pretrained import export_run
-from tigerdiff.sampling import sample
-from tigerdiff.tigers import CHOICES, procedural_tigers
-from tigerdiff.training import train
+from tigerdiff import cli
+from tigerdiff.commands import evaluate as _evaluation
+from tigerdiff.commands.evaluate import (
+    Pictures,
+    folder_pictures,
+    reference_pictures,
+    training_pictures,
+)
+from tigerdiff.data import files as _files
+from tigerdiff.data.painted import read_tigers, render_folder
+from tigerdiff.data.tensors import seeded_generator
+from tigerdiff.drawing import sample
+from tigerdiff.metrics import distances as metrics
+from tigerdiff.metrics import judge as _judge
+from tigerdiff.pretrained import load as pretrained
+from tigerdiff.pretrained.load import export_run
+from tigerdiff.tigers.tiger import CHOICES, procedural_tigers
+from tigerdiff.training import checkpoints as runs
+from tigerdiff.training.config import TrainConfig
+from tigerdiff.training.loop import train
 
 SIZE = 16
 

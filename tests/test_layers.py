@@ -1,4 +1,4 @@
-"""The package's order: layers point downwards only, and importing it is cheap."""
+"""The package's order: floors point downwards only, nothing imports in a circle, sizes are kept."""
 
 import ast
 import importlib
@@ -7,31 +7,42 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import tigerdiff
 
 PACKAGE = Path(tigerdiff.__file__).parent
-LAYERS = [
-    {"diffusion", "unet", "ema", "data", "_files", "_downloads", "_settings"}
-    | {"tigers", "_painting", "_maps", "_backdrops", "_portrait", "_captions", "painted"},
-    {"sampling", "_walk", "metrics", "_judge", "_inception"},
-    {"training", "config", "runs"},
-    {"stable_diffusion", "viewers", "_slider", "_widgets", "_pictures", "plots"}
-    | {"pretrained", "hub", "_hub", "_pipeline_files", "_evaluation"},
-    {"cli", "_commands"},
+FLOORS = [
+    {"diffusion", "unet", "devices", "tigers.painting"},
+    {"sampling", "drawing", "flow", "data", "tigers", "metrics"},
+    {"training", "pretrained", "notebook"},
+    {"cli", "commands"},
 ]
-LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
-MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
-HEAVY = {"matplotlib", "ipywidgets", "diffusers", "accelerate", "torchvision", "IPython"}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if not path.stem.startswith("__")
+}
+HEAVY = {"torch", "matplotlib", "ipywidgets", "diffusers", "accelerate", "torchvision", "IPython"}
 HEAVY |= {"huggingface_hub", "httpx", "requests", "transformers"}
+LONG_FILES = 300
+LONG_FUNCTIONS = 60
+# To be split; nothing may be added.
+STILL_LONG = {
+    "cli.train_command",
+    "commands.evaluate",
+    "commands.options.evaluate_command",
+    "diffusion",
+    "pretrained.hub.fetch",
+    "tigers.painting.maps.head",
+    "training.loop",
+    "training.loop.train",
+    "unet.__init__",
+}
 
 
 def imports(source):
-    """The package's modules that the source imports anywhere, or "tigerdiff" for the top."""
-    names = set()
-    tree = ast.parse(source)
-    for node in ast.walk(tree):  # what is there for the type checker only is not imported
+    """The package's modules that the source imports, anywhere but for the type checker."""
+    tree, names = ast.parse(source), set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING":
             node.body = []
     for node in ast.walk(tree):
@@ -41,8 +52,32 @@ def imports(source):
             package = "tigerdiff" if node.level else ""
             module = ".".join(filter(None, [package, node.module]))
             names |= {f"{module}.{alias.name}" for alias in node.names}
-    ours = [name.split(".") for name in names if name.split(".")[0] == "tigerdiff"]
-    return {parts[1] if len(parts) > 1 and parts[1] in LEVEL else "tigerdiff" for parts in ours}
+    ours = [name.removeprefix("tigerdiff.") for name in names if name.startswith("tigerdiff")]
+    return {longest_module(name) for name in ours}
+
+
+def longest_module(name):
+    """The module that a dotted name is in, or "tigerdiff" for the top."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name or "tigerdiff"
+
+
+def module_part(module):
+    """The file at the top or the folder that a module is in; the painter is a folder of its own."""
+    if module.startswith("tigers.painting"):
+        return "tigers.painting"
+    return module.partition(".")[0]
+
+
+def without_leaves(graph):
+    """What is left of a graph when all that is in no circle has gone."""
+    while leaves := {name for name, used in graph.items() if not used & set(graph)}:
+        graph = {name: used for name, used in graph.items() if name not in leaves}
+    return graph
+
+
+GRAPH = {m: imports(path.read_text(encoding="utf-8")) - {m} for m, path in MODULES.items()}
 
 
 def test_the_reader_of_imports_sees_every_form():
@@ -50,34 +85,55 @@ def test_the_reader_of_imports_sees_every_form():
 import torch
 import tigerdiff.cli
 from tigerdiff.unet import UNet
-from tigerdiff import data, add_noise
+from tigerdiff import sampling, add_noise
 if TYPE_CHECKING:
-    from tigerdiff.unet import Block
-    from tigerdiff.runs import RunLog
+    from tigerdiff.diffusion import Prediction
 def later():
-    from . import ema
-    from .viewers import show_images
+    from .training import ema
+    from tigerdiff.notebook.show import show_images
 """
-    assert imports(source) == {"cli", "unet", "data", "ema", "viewers", "tigerdiff"}
+    seen = {"cli", "unet", "sampling", "training.ema", "notebook.show", "tigerdiff"}
+    assert imports(source) == seen
 
 
-def test_every_module_has_a_layer():
-    assert set(MODULES) <= set(LEVEL)
+def test_floors_point_downwards():
+    floor = {name: level for level, names in enumerate(FLOORS) for name in names}
+    wrong = []
+    for module, used in GRAPH.items():
+        assert "tigerdiff" not in used, f"{module}: import the module that owns the name"
+        wrong += [
+            (module, other)
+            for other in used
+            if floor[module_part(other)] > floor[module_part(module)]
+        ]
+    assert not wrong
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_layers_point_downwards(module):
-    used = imports((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
-    assert "tigerdiff" not in used, "import the module that owns the name"
-    upwards = {name for name in used if LEVEL[name] > LEVEL[module]}
-    assert not upwards
+def test_nothing_imports_in_a_circle():
+    assert not without_leaves(GRAPH)
+    parts = {module_part(module): set() for module in MODULES}
+    for module, used in GRAPH.items():
+        parts[module_part(module)] |= {module_part(other) for other in used}
+    assert not without_leaves({name: used - {name} for name, used in parts.items()})
 
 
-def test_no_module_imports_itself_in_a_circle():
-    graph = {m: imports((PACKAGE / f"{m}.py").read_text(encoding="utf-8")) for m in MODULES}
-    while leaves := {module for module, used in graph.items() if not used & set(graph)}:
-        graph = {module: used for module, used in graph.items() if module not in leaves}
-    assert not graph
+def test_no_module_is_private():
+    assert not [m for m in MODULES if any(p.startswith("_") for p in m.split("."))]
+
+
+def test_files_and_functions_are_short():
+    long = []
+    for module, path in MODULES.items():
+        source = path.read_text(encoding="utf-8")
+        if (n := len(source.splitlines())) > LONG_FILES:
+            long.append(f"{module}: {n} lines")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                doc = ast.get_docstring(node, clean=False)
+                lines = node.end_lineno - node.lineno + 1 - len((doc or "").splitlines())
+                if lines > LONG_FUNCTIONS:
+                    long.append(f"{module}.{node.name}: {lines} lines")
+    assert not [line for line in long if line.split(":")[0] not in STILL_LONG]
 
 
 def test_import_is_cheap():
@@ -86,20 +142,20 @@ def test_import_is_cheap():
     loaded = {name.partition(".")[0] for name in json.loads(out.stdout)}
     assert "tigerdiff" in loaded
     assert not loaded & HEAVY
-    later = {f"tigerdiff.{module}" for module in tigerdiff.LATER}
-    assert not later & set(json.loads(out.stdout))
 
 
-@pytest.mark.parametrize("name", sorted(tigerdiff.__all__))
-def test_a_public_name_is_the_owners_own(name):
-    later = {public: module for module, names in tigerdiff.LATER.items() for public in names}
-    value = getattr(tigerdiff, name)
-    owner = f"tigerdiff.{later[name]}" if isinstance(value, Path) else value.__module__
-    assert owner.startswith("tigerdiff.")
-    assert getattr(importlib.import_module(owner), name) is getattr(tigerdiff, name)
+def test_threads_do_not_spin_when_the_package_is_imported_first():
+    code = "import tigerdiff, torch, os; print(os.environ['OMP_WAIT_POLICY'])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "PASSIVE"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_what_a_module_declares_public_is_public(module):
-    declared = set(getattr(importlib.import_module(f"tigerdiff.{module}"), "__all__", ()))
-    assert declared <= set(tigerdiff.__all__)
+def test_every_public_name_is_its_owners_own():
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    for node in stub.body:
+        owner = importlib.import_module(f"tigerdiff.{node.module}")
+        for alias in node.names:
+            value = getattr(tigerdiff, alias.name)
+            assert value is getattr(owner, alias.name)
+            if callable(value):
+                assert value.__module__ == owner.__name__, alias.name

@@ -16,7 +16,7 @@ CELLS = [
     """\
 import torch
 from IPython.display import HTML
-from tigerdiff.viewers import timestep_slider
+from tigerdiff.notebook.show import timestep_slider
 
 def ramp(t):
     if t == 37:

@@ -15,9 +15,10 @@ import train_judge
 from safetensors import safe_open
 from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
 
-from tigerdiff import _downloads, _inception, metrics
-from tigerdiff._judge import WEIGHTS, Judge
-from tigerdiff.metrics import (
+from tigerdiff.data import downloads as _downloads
+from tigerdiff.metrics import distances as metrics
+from tigerdiff.metrics import inception as _inception
+from tigerdiff.metrics.distances import (
     KernelDistance,
     frechet,
     frechet_distance,
@@ -30,7 +31,8 @@ from tigerdiff.metrics import (
     share_shown,
     squared_mmd,
 )
-from tigerdiff.tigers import CHOICES, RANGES, Tiger, procedural_tigers
+from tigerdiff.metrics.judge import WEIGHTS, Judge
+from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger, procedural_tigers
 
 NAMES = [*CHOICES, *RANGES]
 CARD = json.loads(WEIGHTS.with_suffix(".json").read_text(encoding="utf-8"))

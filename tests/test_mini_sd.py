@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from train_mini_sd import HELD_OUT, held_out
 
 from tigerdiff import MINI_PATH, caption, load_pipeline, paint, to_float
-from tigerdiff._captions import VOCABULARY
-from tigerdiff.tigers import CHOICES, series
+from tigerdiff.tigers.captions import VOCABULARY
+from tigerdiff.tigers.tiger import CHOICES, series
 
 RESULTS = Path(__file__).parent.parent / "bench/results/mini-sd-tiger.json"
 MAX_BYTES = 24_000_000

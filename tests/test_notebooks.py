@@ -47,7 +47,7 @@ socket.socket.connect_ex = guarded(socket.socket.connect_ex, of_socket)
 
 # IPython runs this first: sliders are moved to where nothing may have been computed beforehand.
 MOVE_SLIDERS = """
-from tigerdiff import _widgets
+from tigerdiff.notebook import widgets as _widgets
 
 build = _widgets.slider_widget
 

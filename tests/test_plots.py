@@ -8,7 +8,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from tigerdiff.plots import FONT, plot_curves, plot_histograms, plot_points
+from tigerdiff.notebook.plots import FONT, plot_curves, plot_histograms, plot_points
 
 
 def axes_of(figure):

@@ -24,13 +24,15 @@ from safetensors.torch import load_file, save_file
 from setuptools import Distribution
 
 import tigerdiff
-from tigerdiff import HubUNet, UNet, _hub, export_run, load_pretrained, pretrained, save_pretrained
-from tigerdiff.config import TrainConfig
+from tigerdiff import HubUNet, UNet, export_run, load_pretrained, save_pretrained
 from tigerdiff.diffusion import NoiseSchedule
-from tigerdiff.pretrained import FILES, WEIGHTS, read_card
-from tigerdiff.runs import load_checkpoint
-from tigerdiff.sampling import sample
-from tigerdiff.training import train
+from tigerdiff.drawing import sample
+from tigerdiff.pretrained import hub as _hub
+from tigerdiff.pretrained import load as pretrained
+from tigerdiff.pretrained.load import FILES, WEIGHTS, read_card
+from tigerdiff.training.checkpoints import load_checkpoint
+from tigerdiff.training.config import TrainConfig
+from tigerdiff.training.loop import train
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted(
@@ -135,7 +137,8 @@ def refuse(*arguments):
     raise OSError("no network in this test")
 
 socket.getaddrinfo = socket.socket.connect = refuse
-from tigerdiff import cli, pretrained
+from tigerdiff import cli
+from tigerdiff.pretrained import load as pretrained
 pretrained.WEIGHTS = Path(sys.argv.pop(1))
 try:
     cli.main()
@@ -245,7 +248,7 @@ def test_a_folder_is_written_whole_or_not_at_all(copy, monkeypatch):
         raise OSError("No space left on device")
 
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
-    monkeypatch.setattr(tigerdiff._files.os, "replace", full)
+    monkeypatch.setattr(tigerdiff.data.files.os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         save_pretrained(tiny(1), copy, T=50)
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before

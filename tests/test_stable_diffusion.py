@@ -25,9 +25,18 @@ from safetensors.torch import load_file, save_file
 from test_pretrained import FakeHub, flip, git, sentence_of
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tigerdiff import _hub, load_pipeline, stable_diffusion
-from tigerdiff._pipeline_files import names_in, pipeline_files
-from tigerdiff.stable_diffusion import FULL, OFFLOADED, TILED, WHOLE, memory_needed, precision
+from tigerdiff import load_pipeline
+from tigerdiff.pretrained import hub as _hub
+from tigerdiff.pretrained import stable_diffusion
+from tigerdiff.pretrained.pipeline_files import names_in, pipeline_files
+from tigerdiff.pretrained.stable_diffusion import (
+    FULL,
+    OFFLOADED,
+    TILED,
+    WHOLE,
+    memory_needed,
+    precision,
+)
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 INDEX = "model_index.json"

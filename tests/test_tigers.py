@@ -13,9 +13,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tigerdiff._backdrops import spark
-from tigerdiff._painting import almond, cover, ellipse, grid, hair, noise, strokes, uniform
-from tigerdiff.tigers import (
+from tigerdiff.tigers.painting.backdrops import spark
+from tigerdiff.tigers.painting.primitives import (
+    almond,
+    cover,
+    ellipse,
+    grid,
+    hair,
+    noise,
+    strokes,
+    uniform,
+)
+from tigerdiff.tigers.tiger import (
     CHOICES,
     RANGES,
     Tiger,

@@ -18,13 +18,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from tigerdiff import runs, training
-from tigerdiff.config import TrainConfig
-from tigerdiff.data import seeded_generator, to_uint8
+from tigerdiff.data.tensors import seeded_generator, to_uint8
 from tigerdiff.diffusion import NoiseSchedule
-from tigerdiff.ema import EMA
-from tigerdiff.tigers import procedural_tigers
-from tigerdiff.training import diffusion_loss, stratified_times, train
+from tigerdiff.tigers.tiger import procedural_tigers
+from tigerdiff.training import checkpoints as runs
+from tigerdiff.training import loop as training
+from tigerdiff.training.config import TrainConfig
+from tigerdiff.training.ema import EMA
+from tigerdiff.training.loop import diffusion_loss, stratified_times, train
 
 SIZE = 16
 
@@ -328,7 +329,7 @@ def test_resume_is_exact(config, tmp_path, change):
 RUN = """
 import os, signal, sys, torch
 from safetensors.torch import load_file
-from tigerdiff.training import TrainConfig, train
+from tigerdiff.training.loop import TrainConfig, train
 torch.set_num_threads(1)
 data, out, resume, kill_at = sys.argv[1:]
 images = data if data == "painted" else load_file(data)["images"]
@@ -914,7 +915,7 @@ def test_missing_accelerate_says_what_to_install(config, monkeypatch):
 RANKS = """
 import os, sys, torch
 from safetensors.torch import load_file, save_file
-from tigerdiff import training
+from tigerdiff.training import loop as training
 rank, original, seen = os.environ["RANK"], training.diffusion_loss, {}
 def recording(model, schedule, x0, t, eps):
     k = len(seen) // 4

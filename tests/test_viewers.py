@@ -14,8 +14,8 @@ from axe_playwright_python.sync_playwright import Axe
 from nbclient import NotebookClient
 from PIL import Image
 
-from tigerdiff import _widgets
-from tigerdiff.viewers import compare_slider, show_images, timestep_slider
+from tigerdiff.notebook import widgets as _widgets
+from tigerdiff.notebook.show import compare_slider, show_images, timestep_slider
 
 VALUES = [0, 50, 100, 400, 1000]
 WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -16,8 +16,7 @@ import torch
 import typer
 from tqdm import tqdm
 
-from tigerdiff import runs, training
-from tigerdiff._commands import (
+from tigerdiff.commands.options import (
     CHECKPOINT,
     evaluate_command,
     go_on_command,
@@ -25,10 +24,12 @@ from tigerdiff._commands import (
     render_command,
     typed,
 )
-from tigerdiff.config import TrainConfig
-from tigerdiff.pretrained import load_pretrained
+from tigerdiff.drawing import sample as draw
+from tigerdiff.pretrained.load import load_pretrained
 from tigerdiff.sampling import SAMPLERS
-from tigerdiff.sampling import sample as draw
+from tigerdiff.training import checkpoints as runs
+from tigerdiff.training import loop as training
+from tigerdiff.training.config import TrainConfig
 
 NETWORK, OPTIMISATION, FILES = "Network and noise", "Optimisation", "Checkpoints and samples"
 

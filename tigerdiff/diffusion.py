@@ -1,4 +1,4 @@
-"""The mathematics of diffusion: a schedule and five pure functions over tensors.
+"""The mathematics of diffusion: a schedule and six pure functions over tensors.
 
 Time runs as in the papers: t = 0 is the clean image, t = 1 ... T are noised ones, and
 ``alpha_bar[0] == 1``, so that no step is a special case. Tables stay in float64; a coefficient is
@@ -98,6 +98,17 @@ class NoiseSchedule:
         return NoiseSchedule(self.alpha_bar.to(device))
 
 
+def make_schedule(name: str, T: int) -> NoiseSchedule:
+    """Return the noise schedule called "linear" or "cosine".
+
+    Raises:
+        ValueError: for another name, or a T that does not suit it.
+    """
+    if name not in ("linear", "cosine"):
+        raise ValueError(f"schedule must be 'linear' or 'cosine' (got {name!r})")
+    return NoiseSchedule.linear(T) if name == "linear" else NoiseSchedule.cosine(T)
+
+
 def add_noise(schedule: NoiseSchedule, x0: Tensor, t: Tensor | int, eps: Tensor) -> Tensor:
     """Jump from the clean image to time t (Ho et al. 2020, equation 4).
 
@@ -105,7 +116,7 @@ def add_noise(schedule: NoiseSchedule, x0: Tensor, t: Tensor | int, eps: Tensor)
 
     Args:
         schedule: the noise schedule.
-        x0: clean images (B, ...), float32 or float64, in [-1, 1].
+        x0: clean images (B, ...), float32 or float64, in [-1, 1]; latents may leave that range.
         t: times 0 ... T, an int or an integer tensor (B,).
         eps: standard normal noise, shape and dtype of x0.
 
@@ -115,12 +126,10 @@ def add_noise(schedule: NoiseSchedule, x0: Tensor, t: Tensor | int, eps: Tensor)
     Raises:
         ValueError: naming the argument that has a wrong shape, dtype or range.
     """
-    _check_images(x0=x0, eps=eps)
-    if x0.device.type == "cpu" and not _largest(x0) <= 1 + 1e-4:  # a NaN must fail too
-        raise ValueError("x0 must lie in [-1, 1]: scale 0..255 with x / 127.5 - 1 first")
+    check_images(x0=x0, eps=eps)
     t = _check_time(schedule, "t", t, x0, lowest=0)
     alpha_bar = schedule.alpha_bar[t]
-    return (_like(alpha_bar.sqrt(), x0) * x0).add_(_like((1 - alpha_bar).sqrt(), x0) * eps)
+    return _like(alpha_bar.sqrt(), x0) * x0 + _like((1 - alpha_bar).sqrt(), x0) * eps
 
 
 def noise_step(schedule: NoiseSchedule, x_prev: Tensor, t: Tensor | int, eps: Tensor) -> Tensor:
@@ -140,7 +149,7 @@ def noise_step(schedule: NoiseSchedule, x_prev: Tensor, t: Tensor | int, eps: Te
     Raises:
         ValueError: naming the argument that has a wrong shape, dtype or range.
     """
-    _check_images(x_prev=x_prev, eps=eps)
+    check_images(x_prev=x_prev, eps=eps)
     t = _check_time(schedule, "t", t, x_prev, lowest=1)
     beta = schedule.beta[t]
     return _like((1 - beta).sqrt(), x_prev) * x_prev + _like(beta.sqrt(), x_prev) * eps
@@ -172,16 +181,74 @@ def to_x0_eps(
     Raises:
         ValueError: naming the argument that has a wrong shape, dtype, range or name.
     """
-    _check_images(xt=xt, output=output)
+    check_images(xt=xt, output=output)
     t = _check_time(schedule, "t", t, xt, lowest=1)
     alpha_bar = schedule.alpha_bar[t]
     signal, noise = _like(alpha_bar.sqrt(), xt), _like((1 - alpha_bar).sqrt(), xt)
+    return split(output, xt, signal, noise, prediction)
+
+
+def split(
+    output: Tensor,
+    xt: Tensor,
+    signal: Tensor | float,
+    noise: Tensor | float,
+    prediction: Prediction,
+) -> tuple[Tensor, Tensor]:
+    """Compute :func:`to_x0_eps` without its checks, from the two coefficients at time t.
+
+    Args:
+        output: what the network returned, (B, ...).
+        xt: noised images, shape of output.
+        signal: ``sqrt(alpha_bar_t)``, a float or a tensor that broadcasts against xt.
+        noise: ``sqrt(1 - alpha_bar_t)``, likewise.
+        prediction: what ``output`` means, "eps", "x0" or "v".
+
+    Raises:
+        ValueError: for another prediction.
+    """
     if prediction == "eps":
         return (xt - noise * output) / signal, output
     if prediction == "x0":
         return output, (xt - signal * output) / noise
     if prediction == "v":
         return signal * xt - noise * output, noise * xt + signal * output
+    raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {prediction!r})")
+
+
+def to_target(
+    schedule: NoiseSchedule,
+    x0: Tensor,
+    eps: Tensor,
+    t: Tensor | int,
+    prediction: Prediction = "eps",
+) -> Tensor:
+    """Compute what a network should answer at time t; :func:`to_x0_eps` is the way back.
+
+    Args:
+        schedule: the noise schedule.
+        x0: clean images or latents (B, ...), float32 or float64.
+        eps: the noise that was added, shape and dtype of x0.
+        t: times 1 ... T, an int or an integer tensor (B,).
+        prediction: ``"eps"`` the noise (Ho et al. 2020, equation 14), ``"x0"`` the clean image, or
+            ``"v"``: ``sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0`` (Salimans & Ho 2022,
+            section 4).
+
+    Returns:
+        The target, shape and dtype of x0.
+
+    Raises:
+        ValueError: naming the argument that has a wrong shape, dtype, range or name.
+    """
+    check_images(x0=x0, eps=eps)
+    t = _check_time(schedule, "t", t, x0, lowest=1)
+    if prediction == "eps":
+        return eps
+    if prediction == "x0":
+        return x0
+    if prediction == "v":
+        alpha_bar = schedule.alpha_bar[t]
+        return _like(alpha_bar.sqrt(), x0) * eps - _like((1 - alpha_bar).sqrt(), x0) * x0
     raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {prediction!r})")
 
 
@@ -198,7 +265,7 @@ def posterior(
 
     Args:
         schedule: the noise schedule.
-        x0: clean images, or a model's belief about them, (B, ...), float32 or float64.
+        x0: clean images, or a model's prediction of them, (B, ...), float32 or float64.
         xt: noised images, shape and dtype of x0.
         t: times 1 ... T, an int or an integer tensor (B,).
         t_prev: earlier times 0 ... t - 1, an int or an integer tensor (B,).
@@ -210,7 +277,7 @@ def posterior(
     Raises:
         ValueError: naming the argument that has a wrong shape, dtype or range.
     """
-    _check_images(x0=x0, xt=xt)
+    check_images(x0=x0, xt=xt)
     t = _check_time(schedule, "t", t, xt, lowest=1)
     t_prev = _check_time(schedule, "t_prev", t_prev, xt, lowest=0)
     if t.device.type == "cpu" and not bool((t_prev < t).all()):
@@ -228,19 +295,13 @@ def _alpha_bar(beta: Tensor) -> Tensor:
     return torch.cat([beta.new_ones(1), torch.cumprod(1 - beta, dim=0)])
 
 
-def _largest(x: Tensor) -> float:
-    """The largest magnitude, NaN if there is one."""
-    lowest, highest = x.detach().aminmax()
-    return max(-lowest.item(), highest.item())
-
-
 def _like(coefficient: Tensor, x: Tensor) -> Tensor:
     """(B,) or () float64 -> (B, 1, ...) in the dtype and on the device of x, to multiply x."""
     return coefficient.to(x.dtype).to(x.device).reshape(-1, *[1] * (x.dim() - 1))
 
 
-def _check_images(**images: Tensor) -> None:
-    """All are float32 or float64 tensors (B, ...) of one shape and dtype, and none is 0..255."""
+def check_images(**images: Tensor) -> None:
+    """Raise ValueError unless all are float (B, ...) of one shape and dtype, and none is 0..255."""
     (first_name, first), *_ = images.items()
     for name, x in images.items():
         if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
@@ -253,10 +314,12 @@ def _check_images(**images: Tensor) -> None:
                 f"{name} must match {first_name}: {tuple(x.shape)} {x.dtype} "
                 f"against {tuple(first.shape)} {first.dtype}"
             )
-        if name not in ("x_prev", "xt", "xT") or x.device.type != "cpu":
+        if name in ("eps", "output") or x.device.type != "cpu":
             continue
-        # Noise has negative values, and so has a path that has run away; bytes have none.
-        lowest, highest = x.detach().aminmax()
+        # Noise, latents and a path that has diverged have negative values; bytes have none.
+        lowest, highest = (value.item() for value in x.detach().aminmax())
+        if name == "x0" and not math.isfinite(highest - lowest):
+            raise ValueError("x0 must be finite: it holds NaN or infinity")
         if highest > 16 and lowest >= 0:
             raise ValueError(
                 f"{name} must be on the scale of [-1, 1]: scale 0..255 with x / 127.5 - 1"
@@ -266,7 +329,7 @@ def _check_images(**images: Tensor) -> None:
 def _check_time(
     schedule: NoiseSchedule, name: str, t: Tensor | int, x: Tensor, lowest: int
 ) -> Tensor:
-    """T as an index into the schedule's tables: shape () or (B,), values lowest ... T."""
+    """t as an index into the schedule's tables: shape () or (B,), values lowest ... T."""
     if not isinstance(t, Tensor):
         try:
             t = torch.tensor(operator.index(t))

@@ -1,37 +1,49 @@
-"""From noise to image: samplers as generators of steps.
+"""From noise to image: four samplers, each a generator of steps.
 
-A sampler yields where it is and what the model believes there; a slider, a progress bar and a test
-all consume the same steps. A model is any callable ``(xt, t) -> output`` with xt (B, C, H, W) and
-t int64 (B,); its attribute ``prediction`` says what the output means and is "eps" if there is none.
+How a sampler works::
+
+    for t, t_prev in pairwise(timesteps(schedule, steps)):        # T, ..., 0
+        x0, eps = predict(model, schedule, xt, t, clip)           # one call of the network
+        yield Step(t, xt, x0, eps)                                # for a slider, a bar or a test
+        xt = ...                                                  # the line of the paper
+    yield Step(0, xt, xt, torch.zeros_like(xt))
+
+The samplers differ in that one line. In it ``a`` and ``a_prev`` are alpha_bar at t and at t_prev,
+Python floats from the schedule's float64 table. A model is any callable ``(xt, t) -> output`` with
+xt (B, C, H, W) and t int64 (B,); its attribute ``prediction`` says what the output means ("eps" if
+there is none).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from math import expm1, inf, log, sqrt
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from tigerdiff._walk import (
-    Model,
-    Step,
-    Weights,
-    belief,
-    mix,
-    randn_like,
-    walk,
-    weights,
-    without_eps,
-)
-from tigerdiff._walk import prediction_of as prediction_of  # training asks the same question
-from tigerdiff.data import to_uint8
-from tigerdiff.diffusion import NoiseSchedule, _check_images, posterior
+from tigerdiff.diffusion import NoiseSchedule, Prediction, check_images, split
+
+Model = Callable[[Tensor, Tensor], Tensor]
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+class Step(NamedTuple):
+    """Where a sampler is: the time, the noisy images, and the clean images and noise predicted.
+
+    It holds ``xt = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps``, also where x0 was clipped.
+    """
+
+    t: int
+    xt: Tensor
+    x0: Tensor
+    eps: Tensor
 
 
 def timesteps(schedule: NoiseSchedule, n: int) -> list[int]:
-    """N + 1 evenly spaced times from T down to 0, rounded; right for any n, divisor of T or not.
+    """Return n + 1 evenly spaced times from T down to 0, rounded, for any n from 1 to T.
 
     Raises:
         ValueError: if n is not between 1 and T.
@@ -41,13 +53,42 @@ def timesteps(schedule: NoiseSchedule, n: int) -> list[int]:
     return torch.linspace(schedule.T, 0, n + 1, dtype=torch.float64).round().long().tolist()
 
 
+def prediction_of(model: Model) -> Prediction:
+    """Return what a model's output means: its attribute ``prediction``, also through a wrapper."""
+    return getattr(getattr(model, "module", model), "prediction", "eps")
+
+
+def predict(
+    model: Model, schedule: NoiseSchedule, xt: Tensor, t: int, clip: bool
+) -> tuple[Tensor, Tensor]:
+    """Ask the model for x0 and eps at time t.
+
+    Args:
+        model: ``(xt, t) -> output``.
+        schedule: the noise schedule.
+        xt: noisy images (B, C, H, W).
+        t: a time 1 ... T.
+        clip: clip x0 to [-1, 1] and derive eps from it again, so that the two still make up xt.
+
+    Returns:
+        ``(x0, eps)``, shape and dtype of xt.
+    """
+    a = float(schedule.alpha_bar[t])
+    output = model(xt, torch.full((len(xt),), t, device=xt.device)).to(xt.dtype)
+    x0, eps = split(output, xt, sqrt(a), sqrt(1 - a), prediction_of(model))
+    if clip:
+        x0 = x0.clamp(-1, 1)
+        eps = (xt - sqrt(a) * x0) / sqrt(1 - a)
+    return x0, eps
+
+
 def ddpm(
     model: Model,
     schedule: NoiseSchedule,
     xT: Tensor,
     *,
     steps: int | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
     clip: bool = True,
 ) -> Iterator[Step]:
     """Ancestral sampling: draw each earlier image from the posterior (Ho et al. 2020, algorithm 2).
@@ -59,8 +100,8 @@ def ddpm(
         schedule: the noise schedule.
         xT: standard normal noise to start from, (B, C, H, W), float32 or float64.
         steps: number of model calls, 1 ... T; None takes every time from T to 1.
-        generator: source of the noise, on the CPU or the device of xT.
-        clip: clip the believed x0 to [-1, 1] at each step.
+        generator: source of the noise, on the CPU or the device of xT; or one for each picture.
+        clip: clip the predicted x0 to [-1, 1] at each step.
 
     Returns:
         An iterator over ``steps + 1`` of :class:`Step`.
@@ -68,20 +109,25 @@ def ddpm(
     Raises:
         ValueError: if ``steps`` or ``xT`` does not fit.
     """
-    _check_images(xT=xT)
+    check_images(xT=xT)
     times = timesteps(schedule, schedule.T if steps is None else steps)
-    t, t_prev = torch.tensor(times[:-1]), torch.tensor(times[1:])
-    mean = weights(lambda x0, xt: posterior(schedule, x0, xt, t, t_prev)[0], steps=len(t))
-    nothing = torch.zeros(len(t), dtype=torch.float64)
-    std = posterior(schedule, nothing, nothing, t, t_prev)[1].sqrt().tolist()
 
-    def back(k: int, step: Step) -> Tensor:
-        x_prev = mix(mean[k], step.x0, step.xt)
-        if std[k] > 0:
-            x_prev.add_(randn_like(x_prev, generator), alpha=std[k])
-        return x_prev
+    @torch.no_grad()
+    def walk(xt: Tensor) -> Iterator[Step]:
+        for t, t_prev in pairwise(times):
+            x0, eps = predict(model, schedule, xt, t, clip)
+            yield Step(t, xt, x0, eps)
+            a, a_prev = schedule.alpha_bar[[t, t_prev]].tolist()
+            alpha = a / a_prev
+            mean = (
+                sqrt(a_prev) * (1 - alpha) / (1 - a) * x0
+                + sqrt(alpha) * (1 - a_prev) / (1 - a) * xt
+            )
+            variance = (1 - alpha) * (1 - a_prev) / (1 - a)
+            xt = mean + sqrt(variance) * randn_like(xt, generator) if variance > 0 else mean
+        yield Step(0, xt, xt, torch.zeros_like(xt))
 
-    return walk(belief(model, schedule, xT, times, clip), xT, times, back)
+    return walk(xT)
 
 
 def ddim(
@@ -91,12 +137,10 @@ def ddim(
     *,
     steps: int = 50,
     eta: float = 0.0,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
     clip: bool = True,
 ) -> Iterator[Step]:
     """Implicit sampling: same marginals, fewer steps (Song et al. 2021, equations 12 and 16).
-
-    ``x_prev = sqrt(ab_prev) x0 + sqrt(1 - ab_prev - sigma^2) eps + sigma z``, ab being alpha_bar.
 
     Args:
         model: ``(xt, t) -> output``, see the module's head.
@@ -104,8 +148,9 @@ def ddim(
         xT: standard normal noise to start from, (B, C, H, W), float32 or float64.
         steps: number of model calls, 1 ... T.
         eta: 0 for the deterministic path, 1 for the noise of :func:`ddpm`, or between.
-        generator: source of the noise, on the CPU or the device of xT; not used when eta is 0.
-        clip: clip the believed x0 to [-1, 1] at each step; eps is then derived from it anew.
+        generator: source of the noise, on the CPU or the device of xT; or one for each picture;
+            not used when eta is 0.
+        clip: clip the predicted x0 to [-1, 1] at each step.
 
     Returns:
         An iterator over ``steps + 1`` of :class:`Step`.
@@ -113,31 +158,24 @@ def ddim(
     Raises:
         ValueError: if ``steps``, ``eta`` or ``xT`` does not fit.
     """
-    _check_images(xT=xT)
+    check_images(xT=xT)
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must be between 0 and 1 (got {eta})")
     times = timesteps(schedule, steps)
-    mean, sigma = _ddim_weights(schedule, tuple(times), eta)
 
-    def back(k: int, step: Step) -> Tensor:
-        x_prev = mix(mean[k], step.x0, step.xt)
-        if sigma[k] > 0:
-            x_prev.add_(randn_like(x_prev, generator), alpha=sigma[k])
-        return x_prev
+    @torch.no_grad()
+    def walk(xt: Tensor) -> Iterator[Step]:
+        for t, t_prev in pairwise(times):
+            x0, eps = predict(model, schedule, xt, t, clip)
+            yield Step(t, xt, x0, eps)
+            a, a_prev = schedule.alpha_bar[[t, t_prev]].tolist()
+            sigma = eta * sqrt((1 - a_prev) / (1 - a) * (1 - a / a_prev))
+            xt = sqrt(a_prev) * x0 + sqrt(max(1 - a_prev - sigma**2, 0)) * eps
+            if sigma > 0:
+                xt = xt + sigma * randn_like(xt, generator)
+        yield Step(0, xt, xt, torch.zeros_like(xt))
 
-    return walk(belief(model, schedule, xT, times, clip), xT, times, back)
-
-
-@lru_cache(maxsize=64)
-def _ddim_weights(
-    schedule: NoiseSchedule, times: tuple[int, ...], eta: float
-) -> tuple[Weights, list[float]]:
-    """For each step of ddim how much of x0 and xt, and of new noise, makes the image before."""
-    alpha_bar = schedule.alpha_bar[list(times)].cpu()
-    now, prev = alpha_bar[:-1], alpha_bar[1:]
-    variance = eta**2 * (1 - prev) / (1 - now) * (1 - now / prev)
-    direction = (1 - prev - variance).clamp(min=0).sqrt()
-    return without_eps(schedule, times, prev.sqrt(), direction), variance.sqrt().tolist()
+    return walk(xT)
 
 
 def dpm_solver(
@@ -145,17 +183,15 @@ def dpm_solver(
 ) -> Iterator[Step]:
     """DPM-Solver++(2M): second order from the x0 of two neighbouring times, one call each.
 
-    Lu et al. 2022b, algorithm 2: ``x_prev = alpha_prev x0 + sigma_prev eps + alpha_prev (1 - e^-h)
-    (x0 - x0_before) / (2 r)``, the step of :func:`ddim` and a correction, which the first and the
-    last step lack. Here alpha = sqrt(alpha_bar), sigma = sqrt(1 - alpha_bar), h is the step in
-    log(alpha / sigma), x0_before the belief one step before, and r that step's h by this one's.
+    Lu et al. 2022b, algorithm 2. Here alpha = sqrt(alpha_bar), sigma = sqrt(1 - alpha_bar), and h
+    is the step in lambda = log(alpha / sigma). The first and the last step are of first order.
 
     Args:
         model: ``(xt, t) -> output``, see the module's head.
         schedule: the noise schedule.
         xT: standard normal noise to start from, (B, C, H, W), float32 or float64.
         steps: number of model calls, 1 ... T.
-        clip: clip the believed x0 to [-1, 1] at each step.
+        clip: clip the predicted x0 to [-1, 1] at each step.
 
     Returns:
         An iterator over ``steps + 1`` of :class:`Step`.
@@ -163,25 +199,27 @@ def dpm_solver(
     Raises:
         ValueError: if ``steps`` or ``xT`` does not fit.
     """
-    _check_images(xT=xT)
+    check_images(xT=xT)
     times = timesteps(schedule, steps)
-    alpha_bar = schedule.alpha_bar[times].cpu()
-    alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-    euler = without_eps(schedule, tuple(times), alpha[1:], sigma[1:])
-    h = (alpha / sigma).log().diff()  # the last is infinite
-    r = h[:-2] / h[1:-1]
-    correction = [0.0, *(alpha[2:-1] * -torch.expm1(-h[1:-1]) / (2 * r)).tolist(), 0.0]
-    x0_before = xT  # of no weight in the first step
 
-    def back(k: int, step: Step) -> Tensor:
-        nonlocal x0_before
-        x_prev = mix(euler[k], step.x0, step.xt)
-        if correction[k] != 0:
-            x_prev.add_(step.x0 - x0_before, alpha=correction[k])
-        x0_before = step.x0
-        return x_prev
+    @torch.no_grad()
+    def walk(xt: Tensor) -> Iterator[Step]:
+        x0_before, h_before = xT, inf
+        for t, t_prev in pairwise(times):
+            x0, eps = predict(model, schedule, xt, t, clip)
+            yield Step(t, xt, x0, eps)
+            a, a_prev = schedule.alpha_bar[[t, t_prev]].tolist()
+            sigma, sigma_prev = sqrt(1 - a), sqrt(1 - a_prev)
+            h = log(sqrt(a_prev) / sigma_prev) - log(sqrt(a) / sigma) if t_prev > 0 else inf
+            D = x0
+            if t < schedule.T and t_prev > 0:
+                r = h_before / h
+                D = (1 + 1 / (2 * r)) * x0 - 1 / (2 * r) * x0_before
+            xt = sigma_prev / sigma * xt - sqrt(a_prev) * expm1(-h) * D
+            x0_before, h_before = x0, h
+        yield Step(0, xt, xt, torch.zeros_like(xt))
 
-    return walk(belief(model, schedule, xT, times, clip), xT, times, back)
+    return walk(xT)
 
 
 def heun(
@@ -200,7 +238,7 @@ def heun(
         schedule: the noise schedule.
         xT: standard normal noise to start from, (B, C, H, W), float32 or float64.
         steps: number of model calls, 1 ... T.
-        clip: clip the believed x0 to [-1, 1] at each call; eps is then derived from it anew.
+        clip: clip the predicted x0 to [-1, 1] at each call.
 
     Returns:
         An iterator over :class:`Step`, one for each end of a step: about half as many as calls.
@@ -208,25 +246,25 @@ def heun(
     Raises:
         ValueError: if ``steps`` or ``xT`` does not fit.
     """
-    _check_images(xT=xT)
+    check_images(xT=xT)
     parts = timesteps(schedule, steps)
     ends = sorted({0, 1, *range(steps - 1, 0, -2), steps})
-    times = [parts[end] for end in ends]
-    alpha_bar = schedule.alpha_bar[times].cpu()
-    alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-    euler = without_eps(schedule, tuple(times), alpha[1:], sigma[1:])
-    correction = (alpha[1:] * (sigma / alpha).diff() / 2).tolist()
-    corrected = [end - start == 2 for start, end in pairwise(ends)]
-    believe = belief(model, schedule, xT, times, clip)
 
-    def back(k: int, step: Step) -> Tensor:
-        x_prev = mix(euler[k], step.x0, step.xt)
-        if corrected[k]:
-            slope = believe(k + 1, x_prev).eps - step.eps
-            x_prev = x_prev.add(slope, alpha=correction[k])
-        return x_prev
+    @torch.no_grad()
+    def walk(xt: Tensor) -> Iterator[Step]:
+        for end, end_prev in pairwise(ends):
+            t, t_prev = parts[end], parts[end_prev]
+            x0, eps = predict(model, schedule, xt, t, clip)
+            yield Step(t, xt, x0, eps)
+            a, a_prev = schedule.alpha_bar[[t, t_prev]].tolist()
+            xt = sqrt(a_prev) * x0 + sqrt(1 - a_prev) * eps
+            if end_prev - end == 2:
+                _, eps_prev = predict(model, schedule, xt, t_prev, clip)
+                s, s_prev = sqrt(1 / a - 1), sqrt(1 / a_prev - 1)
+                xt = xt + sqrt(a_prev) * (s_prev - s) * (eps_prev - eps) / 2
+        yield Step(0, xt, xt, torch.zeros_like(xt))
 
-    return walk(believe, xT, times, back)
+    return walk(xT)
 
 
 SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
@@ -237,56 +275,14 @@ SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
 }
 
 
-def sample(
-    model: torch.nn.Module,
-    schedule: NoiseSchedule,
-    n: int,
-    *,
-    size: int,
-    sampler: str = "ddim",
-    steps: int = 50,
-    seed: int = 0,
-    progress: bool = True,
-) -> Tensor:
-    """Draw n pictures. Dropout is off while it runs; the model's own mode is restored after.
+def randn_like(x: Tensor, generator: Generators) -> Tensor:
+    """Draw standard normal noise of the shape of x, on the generator's device, and move it to x's.
 
-    Args:
-        model: a network that predicts from (xt, t), see the module's head.
-        schedule: the noise schedule that it was trained with.
-        n: number of pictures, at least 1.
-        size: their height and width in pixels.
-        sampler: "ddim", "ddpm", "dpm_solver" or "heun".
-        steps: number of model calls, 1 ... T.
-        seed: 0 ... 2**64 - 1; the same seed gives the same pictures on the same machine.
-        progress: show a progress bar.
-
-    Returns:
-        uint8 (n, 3, size, size) on the CPU.
-
-    Raises:
-        ValueError: naming the argument that is out of range.
+    With a sequence of generators, one for each picture, picture i takes its noise from the i-th.
     """
-    from tqdm.auto import tqdm
-
-    if sampler not in SAMPLERS:
-        raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)} (got {sampler!r})")
-    for name, value, lowest in (("n", n, 1), ("size", size, 1), ("seed", seed, 0)):
-        if not hasattr(value, "__index__") or not lowest <= value < 2**64:
-            raise ValueError(f"{name} must be a whole number of at least {lowest} (got {value!r})")
-    # All noise is drawn on the CPU, so that a seed means the same tigers on every device.
-    generator = torch.Generator().manual_seed(seed)
-    device = next(model.parameters(), torch.zeros(())).device
-    xT = torch.randn(n, 3, size, size, generator=generator)
-    xT = xT.to(device, memory_format=torch.channels_last)  # all convolutions follow, and are faster
-    noise = {"generator": generator} if sampler == "ddpm" else {}
-    training = model.training
-    model.eval()
-    try:
-        path = SAMPLERS[sampler](model, schedule, xT, steps=steps, **noise)
-        bar = tqdm(total=schedule.T, desc=sampler, disable=not progress, leave=False)
-        with bar, torch.inference_mode():
-            for step in path:
-                bar.update(schedule.T - step.t - bar.n)
-    finally:
-        model.train(training)
-    return to_uint8(step.xt).cpu()
+    if isinstance(generator, Sequence):
+        return torch.cat(
+            [randn_like(picture[None], g) for picture, g in zip(x, generator, strict=True)]
+        )
+    device = generator.device if generator is not None else x.device
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)

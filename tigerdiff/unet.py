@@ -1,20 +1,24 @@
-"""The network: a U-Net that is told the time (Ronneberger et al. 2015; Ho et al. 2020, appendix B).
+"""The network: a U-Net that knows the time (Ronneberger et al. 2015; Ho et al. 2020, appendix B).
 
 The way down halves the resolution level by level, the way up doubles it, and each block on the way
-up also sees what its twin on the way down made. Most channels and all attention are where there are
-few pixels. Last layers start at zero, so that every block begins as a short cut and the whole
-network by answering zero.
+up also gets the output of its partner on the way down (a skip connection). Most channels and all
+attention are where there are few pixels. Last layers start at zero, so that every block begins as
+the identity and the whole network by answering zero.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tigerdiff.diffusion import Prediction
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class UNet(nn.Module):
@@ -29,6 +33,8 @@ class UNet(nn.Module):
         attention: resolutions in pixels at which every block is followed by self-attention.
         dropout: share of activations dropped in training, in [0, 1).
         prediction: what the output means, "eps", "x0" or "v"; samplers and the loss read it.
+        classes: what the network can be conditioned on: attribute to the words it may have, such
+            as ``{"fur": ["orange", "white"]}``; None or empty for an unconditional network.
 
     Attributes:
         config: the arguments as a JSON-able dict; ``UNet(**config)`` is the same network.
@@ -47,11 +53,14 @@ class UNet(nn.Module):
         attention: Sequence[int] = (8,),
         dropout: float = 0.0,
         prediction: Prediction = "v",
+        classes: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
+        self.classes = {name: list(words) for name, words in (classes or {}).items()}
         self.config = {
             "size": size, "channels": channels, "multipliers": list(multipliers), "blocks": blocks,
             "attention": list(attention), "dropout": dropout, "prediction": prediction,
+            "classes": self.classes,
         }  # fmt: skip
         self.channels, self.prediction = channels, prediction
         if not multipliers or min(*multipliers, blocks) < 1:
@@ -73,7 +82,11 @@ class UNet(nn.Module):
             raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {prediction!r})")
         hidden = 8 * channels
         self.time = nn.Sequential(
-            nn.Linear(2 * channels, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
+            nn.Linear(2 * channels, hidden), nn.SiLU(), nn.Linear(hidden, hidden)
+        )
+        # One row for each word, and the first for an attribute that is left open.
+        self.attributes = nn.ModuleList(
+            zero(nn.Embedding(1 + len(words), hidden)) for words in self.classes.values()
         )
         widths = [channels * m for m in multipliers]
         attends = [resolution in attention for resolution in resolutions]
@@ -95,12 +108,17 @@ class UNet(nn.Module):
             GroupNorm(width), nn.SiLU(), zero(nn.Conv2d(width, 3, 3, padding=1))
         )
 
-    def forward(self, xt: Tensor, t: Tensor) -> Tensor:
-        """The prediction, shape of xt, from images at time t.
+    def forward(self, xt: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Predict from images at time t, under a condition or without.
 
         Args:
             xt: noised images (B, 3, H, W); H and W divisible by ``factor``.
             t: times (B,), integers or floats.
+            condition: int64 (B, number of attributes), the index of each attribute's word, -1 where
+                it is left open; None leaves all open.
+
+        Returns:
+            The prediction, shape of xt.
 
         Raises:
             ValueError: if a shape does not fit.
@@ -113,36 +131,77 @@ class UNet(nn.Module):
             )
         if t.shape != xt.shape[:1]:
             raise ValueError(f"t must have shape ({xt.shape[0]},) (got {tuple(t.shape)})")
+        if condition is None:
+            condition = t.new_full((len(t), len(self.classes)), -1, dtype=torch.int64)
+        if condition.shape != (len(t), len(self.classes)):
+            raise ValueError(
+                f"condition must have shape ({len(t)}, {len(self.classes)}), a column for each of "
+                f"{list(self.classes)} (got {tuple(condition.shape)})"
+            )
         time = self.time(time_embedding(t, 2 * self.channels).to(xt.dtype))
+        for embedding, word in zip(self.attributes, condition.unbind(1)):
+            time = time + embedding(word + 1)
+        time = F.silu(time)
         x = self.stem(xt)
-        twins = [x]
+        skips = [x]
         for layer in self.down:
             x = layer(x, time) if isinstance(layer, Block) else layer(x)
             if isinstance(layer, Block):
-                twins.append(x)
+                skips.append(x)
         x = self.middle(x, time)
         for layer in self.up:
-            twin = isinstance(layer, Block)
-            x = layer(torch.cat([x, twins.pop()], dim=1), time) if twin else layer(x)
+            if isinstance(layer, Block):
+                x = layer(torch.cat([x, skips.pop()], dim=1), time)
+            else:
+                x = layer(x)
         return self.head(x)
+
+    def condition(self, **words: str) -> Tensor:
+        """Return one row of ``condition``, int64 (1, number of attributes), from words.
+
+        Args:
+            words: attribute to word, such as ``fur="white"``; those left out stay open.
+
+        Raises:
+            ValueError: for an attribute or a word that the network does not know.
+        """
+        if not self.classes:
+            raise ValueError("this network is unconditional: it takes no condition")
+        if unknown := set(words) - set(self.classes):
+            raise ValueError(
+                f"{unknown.pop()!r} is no attribute of this network: use {', '.join(self.classes)}"
+            )
+        for name, word in words.items():
+            if word not in self.classes[name]:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(self.classes[name])} (got {word!r})"
+                )
+        row = [known.index(words[n]) if n in words else -1 for n, known in self.classes.items()]
+        return torch.tensor([row])
 
 
 class Block(nn.Module):
     """Residual block: two convolutions with the time as scale and shift between, then attention.
 
-    Maps (B, inside, H, W) and the embedded time (B, hidden) to (B, outside, H, W).
+    Maps (B, in_channels, H, W) and the embedded time (B, hidden) to (B, out_channels, H, W).
     """
 
-    def __init__(self, inside: int, outside: int, hidden: int, dropout: float, attends: bool):
+    def __init__(
+        self, in_channels: int, out_channels: int, hidden: int, dropout: float, attends: bool
+    ):
         super().__init__()
-        first = nn.Conv2d(inside, outside, 3, padding=1)
-        self.enter = nn.Sequential(GroupNorm(inside), nn.SiLU(), first)
-        self.norm = GroupNorm(outside)
-        self.time = nn.Linear(hidden, 2 * outside)
-        last = zero(nn.Conv2d(outside, outside, 3, padding=1))
+        first = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.enter = nn.Sequential(GroupNorm(in_channels), nn.SiLU(), first)
+        self.norm = GroupNorm(out_channels)
+        self.time = nn.Linear(hidden, 2 * out_channels)
+        last = zero(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.leave = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), last)
-        self.skip = nn.Conv2d(inside, outside, 1) if inside != outside else nn.Identity()
-        self.attention = Attention(outside) if attends else nn.Identity()
+        self.skip = (
+            nn.Conv2d(in_channels, out_channels, 1)
+            if in_channels != out_channels
+            else nn.Identity()
+        )
+        self.attention = Attention(out_channels) if attends else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """One block; see the class."""
@@ -193,8 +252,8 @@ def time_embedding(t: Tensor, channels: int) -> Tensor:
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
-def zero(layer: nn.Conv2d) -> nn.Conv2d:
-    """The layer with weights and bias set to zero."""
+def zero(layer: Layer) -> Layer:
+    """Return the layer with weights and bias set to zero."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer

@@ -24,7 +24,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 from train_judge import hardware
 
-from tigerdiff.metrics import (
+from tigerdiff.metrics.distances import (
     extrapolated_frechet,
     frechet,
     image_features,
@@ -32,7 +32,7 @@ from tigerdiff.metrics import (
     nearest,
     prompt_accuracy,
 )
-from tigerdiff.tigers import CHOICES, Tiger, paint, procedural_tigers
+from tigerdiff.tigers.tiger import CHOICES, Tiger, paint, procedural_tigers
 
 TARGET = Path(__file__).parent.parent / "book/results/metrics.json"
 SIZES = (64, 128, 256, 512, 1024, 2048, 4096)

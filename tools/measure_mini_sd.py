@@ -29,10 +29,10 @@ from train_judge import hardware
 from train_mini_sd import HELD_OUT, NAME, TARGET
 
 from tigerdiff import caption, procedural_tigers, to_float, to_uint8
-from tigerdiff.data import seeded_generator
-from tigerdiff.metrics import frechet, image_features, judge, mean_mmd
-from tigerdiff.tigers import CHOICES
-from tigerdiff.training import has_bfloat16
+from tigerdiff.data.tensors import seeded_generator
+from tigerdiff.devices import has_bfloat16
+from tigerdiff.metrics.distances import frechet, image_features, judge, mean_mmd
+from tigerdiff.tigers.tiger import CHOICES
 
 OUT = Path(__file__).parent.parent / f"bench/results/{NAME}.json"
 ASKED = ("fur", "backdrop", "mouth", "age")

@@ -31,12 +31,12 @@ from tqdm import tqdm
 from train_judge import hardware
 
 from tigerdiff import NoiseSchedule, load_checkpoint, load_pretrained, procedural_tigers, to_uint8
-from tigerdiff.data import seeded_generator
-from tigerdiff.metrics import frechet, image_features, judge, mean_mmd
-from tigerdiff.pretrained import WEIGHTS
-from tigerdiff.runs import find_checkpoint
+from tigerdiff.data.tensors import seeded_generator
+from tigerdiff.metrics.distances import frechet, image_features, judge, mean_mmd
+from tigerdiff.pretrained.load import WEIGHTS
 from tigerdiff.sampling import SAMPLERS, ddim
-from tigerdiff.tigers import CHOICES
+from tigerdiff.tigers.tiger import CHOICES
+from tigerdiff.training.checkpoints import find_checkpoint
 
 NAME = "ddpm-tiger-64"
 TARGET = Path(__file__).parent.parent / "bench/results/ddpm-tiger-64.json"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from transformers import CLIPTokenizer
 
-from tigerdiff._captions import VOCABULARY
+from tigerdiff.tigers.captions import VOCABULARY
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 48  # tokens at most, with start and end; the longest caption has fewer

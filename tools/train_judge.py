@@ -27,10 +27,10 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, IterableDataset
 
-from tigerdiff._downloads import sha256
-from tigerdiff._judge import SIZE, WEIGHTS, Judge
-from tigerdiff.ema import EMA
-from tigerdiff.tigers import CHOICES, RANGES, Tiger, procedural_tigers
+from tigerdiff.data.downloads import sha256
+from tigerdiff.metrics.judge import SIZE, WEIGHTS, Judge
+from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger, procedural_tigers
+from tigerdiff.training.ema import EMA
 
 CHUNK = 2048  # tigers painted at a time; each is shown twice, among those of the next chunk too
 Batch = tuple[Tensor, Tensor, Tensor]  # images, choices, ranges

@@ -35,13 +35,14 @@ from train_judge import hardware
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from tigerdiff import EMA, caption, procedural_tigers, to_float
-from tigerdiff._files import replacing
-from tigerdiff.data import seeded_generator
-from tigerdiff.tigers import Tiger
-from tigerdiff.training import adamw, has_bfloat16
+from tigerdiff.data.files import replacing
+from tigerdiff.data.tensors import seeded_generator
+from tigerdiff.devices import has_bfloat16
+from tigerdiff.tigers.tiger import Tiger
+from tigerdiff.training.loop import adamw
 
 NAME = "mini-sd-tiger"
-TARGET = Path(__file__).parent.parent / "tigerdiff/weights" / NAME
+TARGET = Path(__file__).parent.parent / "tigerdiff/pretrained/weights" / NAME
 TIGERS = 40_960  # in the pool, before the held out ones are taken away
 SEED = 1_900_000_000  # of the tigers and of the training, far from what anyone looks at
 HELD_OUT = ({"fur": "black", "backdrop": "snow"}, {"mouth": "roaring", "backdrop": "water"})

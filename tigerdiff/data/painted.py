@@ -1,0 +1,268 @@
+"""Painted tigers as data: batches without end, and folders of pictures with their captions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tigerdiff.data import files as _files
+from tigerdiff.data.batches import check_place
+from tigerdiff.data.tensors import to_float
+from tigerdiff.tigers.captions import caption
+from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger, paint, procedural_tigers, series
+
+ATTRIBUTES = tuple(field.name for field in fields(Tiger))
+# metadata.csv is where Hugging Face datasets look, captions.csv is for people and other programs.
+COLUMNS = {
+    "metadata.csv": ("file_name", "text", *ATTRIBUTES),
+    "captions.csv": ("file_name", "text"),
+}
+OWN_PART = re.compile(r"(tiger-\d+\.png|metadata\.csv|captions\.csv)\.[0-9a-f]+\.part")
+PIXELS = 2**20  # at a time: what rendering holds in memory, and what an interrupt loses
+
+
+def painted_batches(
+    size: int,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    start: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    device: torch.device | str = "cpu",
+) -> Iterator[Tensor]:
+    """Yields batches of new painted tigers for ever; batch k is a pure function of arguments and k.
+
+    The stream is tigers 0, 1, 2 ... of :func:`tigerdiff.procedural_tigers`, each seen once: there
+    are no epochs, and nothing is mirrored, so that what is said of left and right stays true. The
+    ranks take neighbouring parts of it as in :func:`tigerdiff.batches`, and ``start=k`` continues
+    exactly where k batches ended.
+
+    Args:
+        size: height and width in pixels, 16 ... 1024.
+        batch_size: tigers per batch and process.
+        seed: of the tigers.
+        start: the first batch to yield.
+        rank: number of this process.
+        world_size: number of processes.
+        device: where they are painted.
+
+    Returns:
+        an endless iterator of float32 ``(batch_size, 3, size, size)`` in [-1, 1].
+
+    Raises:
+        ValueError: an argument is out of range (at the call, not at the first batch).
+    """
+    check_painted("size", size, seed)
+    check_place(batch_size, seed, start, rank, world_size)
+
+    together = _together(torch.device(device), batch_size)
+
+    def painted(first: int) -> Iterator[Tensor]:
+        places = [(k * world_size + rank) * batch_size for k in range(first, first + together)]
+        tigers = [t for at in places for t in series(batch_size, seed, start=at)]
+        return map(to_float, paint(tigers, size, device).split(batch_size))
+
+    return itertools.chain.from_iterable(map(painted, itertools.count(start, together)))
+
+
+def render_folder(
+    out: str | os.PathLike[str],
+    n: int,
+    size: int = 128,
+    seed: int = 0,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+) -> None:
+    """Writes tigers 0 ... n - 1 of a seed into a folder, as PNGs with their captions.
+
+    Beside the pictures lie ``captions.csv`` (``file_name``, ``text``) and ``metadata.csv``, with
+    each attribute too, from which :func:`read_tigers` makes the tigers again. The folder is loaded
+    by :func:`tigerdiff.load_folder`, and by Hugging Face datasets with
+    ``load_dataset("imagefolder", data_dir=out)``. At every moment each row of the tables has its
+    picture, so that a rendering which was interrupted is sound, and can be gone on with.
+
+    Args:
+        out: a new or empty folder.
+        n: number of tigers.
+        size: their height and width in pixels, 16 ... 1024.
+        seed: the same seed gives the same tigers.
+        resume: go on with what an earlier call with this size and seed has left in ``out``.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: an argument is out of range, or what ``out`` holds are not the tigers asked for.
+        FileExistsError: ``out`` holds files already, and ``resume`` is not set.
+        NotADirectoryError: ``out`` is a file.
+    """
+    from tqdm.auto import tqdm
+
+    check_painted("size", size, seed)
+    if n < 1:
+        raise ValueError(f"n must be at least 1 (got {n})")
+    root = Path(out).expanduser()
+    kept = _kept_lines(root, size, seed, resume)
+    done = len(kept["metadata.csv"]) - 1
+    chunk = max(1, PIXELS // size**2)
+    with ExitStack() as at_end:
+        tables = []
+        for name, lines in kept.items():
+            with _files.replacing(root / name) as part:
+                part.write_text("".join(lines), encoding="utf-8", newline="\n")
+            file = (root / name).open("a", encoding="utf-8", newline="")
+            tables.append((COLUMNS[name], at_end.enter_context(file)))
+        bar = tqdm(total=n, initial=min(n, done), unit="tiger", disable=not progress)
+        at_end.enter_context(bar)
+        for first in range(done, n, chunk):
+            images, tigers = procedural_tigers(min(chunk, n - first), size, seed, start=first)
+            rows = [_row(i, tiger) for i, tiger in enumerate(tigers, first)]
+            for image, row in zip(images, rows, strict=True):
+                with _files.replacing(root / row["file_name"]) as part:
+                    Image.fromarray(image.permute(1, 2, 0).numpy()).save(part, "PNG")
+            for columns, file in tables:  # after the pictures that they tell of
+                file.write("".join(_line(row[name] for name in columns) for row in rows))
+                file.flush()
+            bar.update(len(rows))
+
+
+def read_tigers(folder: str | os.PathLike[str]) -> dict[str, Tiger]:
+    """The tigers of which a folder's ``metadata.csv`` tells, by file name.
+
+    Args:
+        folder: one that :func:`render_folder` has written, or any with such a table.
+
+    Returns:
+        The tigers, in the table's order; none if there is no table, or none with such columns.
+
+    Raises:
+        ValueError: a row is damaged or cut, or the table is not in UTF-8; the sentence says which.
+    """
+    path = Path(folder).expanduser() / "metadata.csv"
+    text = _text(path)
+    table = csv.DictReader(io.StringIO(text, newline=""))
+    if not {"file_name", *ATTRIBUTES} <= set(table.fieldnames or ()):
+        return {}
+    tigers = {}
+    for row in table:
+        try:
+            values: dict[str, Any] = {name: _value(name, row[name]) for name in ATTRIBUTES}
+            tigers[row["file_name"]] = Tiger(**values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"line {table.line_num} of {path} is damaged: {error}") from error
+    # Without its end a last line may be whole, or cut in its last number, which nothing shows but
+    # that the tigers of a seed have one number twice.
+    if tigers and not text.endswith("\n"):
+        stripes, scene = row["stripes"], row["scene"]
+        if stripes != scene and stripes.startswith(scene):
+            raise ValueError(
+                f"the last line of {path} has no end and may be cut: add the end, or go on with "
+                "the rendering (tigerdiff render --resume)"
+            )
+    return tigers
+
+
+def check_painted(name: str, size: int, seed: int) -> None:
+    """Nothing, if there are painted tigers of this seed and size, which the caller calls so."""
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"seed must be 0 ... 2**31 - 1 for painted tigers (got {seed})")
+    if not 16 <= size <= 1024:
+        raise ValueError(f"{name} must be 16 ... 1024 for painted tigers (got {size})")
+
+
+def _together(device: torch.device, batch_size: int) -> int:
+    """Batches to paint at once: on a GPU a thousand tigers cost no more launches than one."""
+    return 1 if device.type == "cpu" else max(1, 1024 // batch_size)
+
+
+def _kept_lines(root: Path, size: int, seed: int, resume: bool) -> dict[str, list[str]]:
+    """The lines of each table that stay, from its header on, in a folder that now exists."""
+    if root.exists() and not root.is_dir():
+        raise NotADirectoryError(f"out must be a folder, and {root} is a file: choose another out")
+    root.mkdir(parents=True, exist_ok=True)
+    headers = {name: _line(columns) for name, columns in COLUMNS.items()}
+    for left_over in root.glob("*.part"):
+        if OWN_PART.fullmatch(left_over.name):  # of a kill
+            left_over.unlink()
+    if all(_files.is_litter(path.name) for path in root.iterdir()):
+        return {name: [header] for name, header in headers.items()}
+    if not resume:
+        raise FileExistsError(
+            f"{root} is not empty: choose another out, or add to the tigers in it with --resume "
+            "(resume=True)"
+        )
+    there = {name: _whole_lines(root / name) for name in COLUMNS if (root / name).exists()}
+    if not there or any(lines[:1] != [headers[name]] for name, lines in there.items()):
+        raise ValueError(f"{root} holds no tigers that could be added to: choose another out")
+    lines = {name: there.get(name, [header]) for name, header in headers.items()}
+    told = min(map(len, lines.values())) - 1  # by all the tables
+    done = next((i for i in range(told) if not (root / _name(i)).exists()), told)
+    if max(map(len, lines.values())) > 1:  # compare the last that stays, or else the first told of
+        last = max(done, 1) - 1
+        row = _row(last, procedural_tigers(1, 16, seed, start=last)[1][0])
+        same = all(
+            rows[last + 1 : last + 2] in ([], [_line(row[column] for column in COLUMNS[name])])
+            for name, rows in lines.items()
+        )
+        if not same or (done and _picture_size(root / row["file_name"]) != (size, size)):
+            raise ValueError(
+                f"{root} holds tigers of another size, seed or version of tigerdiff: "
+                "resume with the same, or choose another out"
+            )
+    return {name: lines[name][: done + 1] for name in COLUMNS}
+
+
+def _picture_size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except OSError as error:
+        raise ValueError(f"{path} is damaged: delete it, and --resume paints it again") from error
+
+
+def _name(i: int) -> str:
+    return f"tiger-{i:06d}.png"
+
+
+def _row(i: int, tiger: Tiger) -> dict[str, Any]:
+    return {"file_name": _name(i), "text": caption(tiger), **asdict(tiger)}
+
+
+def _line(values: Iterable[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)  # floats in full
+    return text.getvalue()
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The lines of a table without one that a kill has cut."""
+    return [f"{line}\n" for line in _text(path).split("\n")[:-1]]
+
+
+def _text(path: Path) -> str:
+    """A table's text, or nothing where there is none."""
+    try:  # spreadsheets write a byte order mark, hence -sig
+        return path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not in UTF-8: save it anew in that encoding") from error
+
+
+def _value(name: str, text: str) -> str | float:
+    """The attribute that was written as this text."""
+    if name in CHOICES:
+        if text not in CHOICES[name]:
+            raise ValueError(f"{name} is {text!r}")
+        return text
+    return float(text) if name in RANGES else int(text)

@@ -1,0 +1,46 @@
+"""What this machine computes on: the accelerator, and whether it is fast in bfloat16."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+
+
+def find_device(name: str | torch.device | None = None) -> torch.device:
+    """Return the device called ``name``, or the best one that is there.
+
+    Args:
+        name: such as "cpu", "cuda" or "mps"; None: CUDA or Apple's MPS where there is one, else
+            the CPU.
+
+    Raises:
+        ValueError: if this machine has no such device.
+    """
+    here = torch.accelerator.current_accelerator(check_available=True)
+    if name is None:
+        return here or torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device must be cpu, cuda or mps (got {name!r})") from None
+    if device.type not in {"cpu", "meta", here.type if here else "cpu"}:
+        raise ValueError(f"this machine has no {device.type} device: use {here or 'cpu'}")
+    return device
+
+
+def has_bfloat16() -> bool:
+    """Say whether bfloat16 is fast here: on most GPUs, and on CPUs with AMX or AVX-512 BF16.
+
+    A CPU that the environment limits to AVX2 (``ATEN_CPU_CAPABILITY=avx2`` and the like) counts
+    as one without. Where bfloat16 is emulated it is many times slower than float32.
+    """
+    device = find_device()
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or any("avx2" in os.environ.get(name, "").lower() for name in LIMITS):
+        return False
+    units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # not in the oldest torch
+    return any(getattr(torch.cpu, name, bool)() for name in units)

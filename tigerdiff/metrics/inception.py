@@ -1,0 +1,59 @@
+"""The Inception features of the published FID, through torchmetrics, when they can be had."""
+
+import functools
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tigerdiff.data import downloads as _downloads
+from tigerdiff.data import files as _files
+
+URL = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth"
+)
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+MAX_BYTES = 100_000_000
+
+
+@functools.lru_cache(maxsize=1)
+def inception(device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The network of torchmetrics' FrechetInceptionDistance: uint8 (N, 3, H, W) to (N, 2048).
+
+    Raises:
+        ImportError: torchmetrics or torch-fidelity is missing.
+        ConnectionError: the weights (95 MB) are not on this disk and could not be downloaded.
+        ValueError: what was downloaded is not the known file.
+    """
+    try:
+        import torch_fidelity  # noqa: F401  (torchmetrics needs it and imports without it)
+        from torchmetrics.image.fid import NoTrainInceptionV3
+    except ImportError as error:
+        raise ImportError(
+            f"features='inception' needs {error.name}: pip install 'tigerdiff[inception]'"
+        ) from error
+    # torch-fidelity unpickles whatever stands in its file, so it gets one that we wrote.
+    safe: Any = io.BytesIO()  # taken for a path
+    torch.save(torch.load(fetched_weights(), map_location="cpu", weights_only=True), safe)
+    safe.seek(0)
+    return NoTrainInceptionV3("inception-v3-compat", ["2048"], safe).to(device)
+
+
+def fetched_weights() -> Path:
+    """The weights in PyTorch's own cache, where torch-fidelity keeps them too; SHA-256 checked."""
+    file = Path(torch.hub.get_dir()) / "checkpoints" / URL.rpartition("/")[2]
+    if file.exists() and _downloads.sha256(file) == SHA256:
+        return file
+    remedy = f"put {file.name} into {file.parent} by hand, or use features='judge'"
+    with _files.replacing(file) as part:
+        try:
+            _downloads.download(URL, part, max_bytes=MAX_BYTES, max_seconds=1800)
+        except ConnectionError as error:
+            raise ConnectionError(f"{error}; {remedy}") from error
+        if _downloads.sha256(part) != SHA256:
+            raise ValueError(f"{URL} did not send the known file (the SHA-256 differs); {remedy}")
+    return file

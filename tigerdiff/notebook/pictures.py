@@ -1,0 +1,207 @@
+"""One picture on its way to a page: from a tensor or a matplotlib figure to bytes and markup."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from html import escape
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tigerdiff.data.tensors import to_uint8
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SMALL = 96  # pixels: up to this side a picture is kept exactly and enlarged by the browser
+BYTES_PER_PIXEL = 0.65  # budget of a larger one: 12 frames of 256 px are about 0.5 MB
+FIGURE_DPI = 192  # a matplotlib figure is drawn at twice the 96 dots per inch it is shown at
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture and how wide it stands on the page, in CSS pixels."""
+
+    image: Image
+    width: int
+    drawn: bool  # a matplotlib figure: flat colours and thin lines
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.image.size
+
+    @property
+    def enlarged(self) -> bool:
+        """Whether it is shown larger than it is."""
+        return not self.drawn and self.width >= 1.5 * self.image.width
+
+    @cached_property
+    def uri(self) -> str:
+        """The picture as a data URI: exact if it is small or drawn, else within the budget.
+
+        JPEG without chroma subsampling, because noise is what this course is about: lossy WebP
+        always halves the colour resolution and leaves a third of the colour noise.
+        """
+        if self.drawn or max(self.size) <= SMALL:
+            return _data_uri(self.image, "WEBP", lossless=True)
+        budget = BYTES_PER_PIXEL * self.image.width * self.image.height * 4 / 3
+        for quality in range(90, 20, -10):
+            uri = _data_uri(self.image, "JPEG", quality=quality, subsampling=0)
+            if len(uri) <= budget:
+                break
+        return uri
+
+
+def to_picture(image: Any, argument: str, width: int | None) -> Picture:
+    """Make a picture of a tensor or a matplotlib figure; ``argument`` names it in messages."""
+    from PIL.Image import fromarray
+
+    if width is not None and width < 1:
+        raise ValueError(f"width must be at least 1 CSS pixel, got {width}")
+    if hasattr(image, "savefig"):
+        drawing = _draw(image)
+        return Picture(drawing, width or round(drawing.width * 96 / FIGURE_DPI), drawn=True)
+    x = _tensor(image, argument)
+    if x.ndim != 3 or x.shape[0] != 3 or 0 in x.shape:
+        raise ValueError(
+            f"{argument} must be pictures of shape (3,H,W) or (N,3,H,W), got {tuple(x.shape)}"
+        )
+    if x.is_floating_point():
+        # Noise reaches beyond 1 and is clamped, but never this far beyond.
+        if not bool((x.abs() <= 20).all()):
+            raise ValueError(
+                f"{argument} must be float in [-1, 1] or uint8 in 0..255: found "
+                f"values from {x.min().item():g} to {x.max().item():g}"
+            )
+        x = to_uint8(x)
+    elif x.dtype != torch.uint8:
+        raise ValueError(f"{argument} must be uint8 or float in [-1, 1], got {x.dtype}")
+    bitmap = fromarray(x.permute(1, 2, 0).contiguous().numpy())
+    return Picture(bitmap, width or bitmap.width * math.ceil(160 / bitmap.width), drawn=False)
+
+
+def _tensor(image: Any, argument: str) -> torch.Tensor:
+    try:
+        return torch.as_tensor(image).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{argument} must hold tensors (3,H,W) or matplotlib figures, "
+            f"got {type(image).__name__}"
+        ) from error
+
+
+def _draw(figure: Any) -> Image:
+    """A matplotlib figure as a picture; the figure is closed."""
+    import matplotlib.pyplot as plt
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=FIGURE_DPI)
+    plt.close(figure)
+    return Image.open(buffer).convert("RGB")
+
+
+def picture_list(images: Any, argument: str) -> list[Any]:
+    """The pictures of a row: a list or tensor (N,3,H,W) as it is, one picture as a list of one."""
+    if isinstance(images, (list, tuple)):
+        return list(images)
+    if hasattr(images, "savefig"):
+        return [images]
+    x = _tensor(images, argument)
+    return list(x) if x.ndim == 4 else [x]
+
+
+def checked_titles(titles: Sequence[str] | None, n: int) -> list[str]:
+    """Return n titles, empty ones if there are none."""
+    if titles is None:
+        return [""] * n
+    if isinstance(titles, str) or len(titles) != n:
+        raise ValueError(f"titles must be a list of {n}, one per picture, got {titles!r}")
+    return [str(title) for title in titles]
+
+
+def checked_alts(alt: str | Sequence[str], titles: list[str], n: int) -> list[str]:
+    """One text per picture; a shared text is completed by the picture's title or number."""
+    if not isinstance(alt, str) and len(alt) != n:
+        raise ValueError(f"alt must be one text, or a list of {n}, one per picture")
+    texts = [alt] * n if isinstance(alt, str) else list(alt)
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        raise ValueError("alt must say what the picture shows, for readers who cannot see it")
+    if not isinstance(alt, str) or n == 1:
+        return texts
+    return [f"{alt}: {title or f'{k} of {n}'}" for k, title in enumerate(titles, start=1)]
+
+
+def _data_uri(image: Image, kind: str, **options: Any) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def png_sheet(pictures: list[Picture], columns: int) -> str:
+    """The pictures in a white grid as base64 PNG: for paper and front-ends without HTML."""
+    from PIL import Image
+
+    gap, width = 8, max(picture.width for picture in pictures)
+    bitmaps = []
+    for picture in pictures:
+        height = round(picture.size[1] * width / picture.size[0])
+        smooth = Image.Resampling.NEAREST if picture.enlarged else Image.Resampling.LANCZOS
+        bitmaps.append(picture.image.resize((width, height), smooth))
+    rows = [bitmaps[k : k + columns] for k in range(0, len(bitmaps), columns)]
+    heights = [max(bitmap.height for bitmap in row) for row in rows]
+    size = (columns * (width + gap) - gap, sum(heights) + gap * (len(rows) - 1))
+    sheet = Image.new("RGB", size, "white")
+    for k, row in enumerate(rows):
+        top = sum(heights[:k]) + gap * k
+        for j, bitmap in enumerate(row):
+            sheet.paste(bitmap, (j * (width + gap), top))
+    return _data_uri(sheet, "PNG").partition(",")[2]
+
+
+def grid_html(
+    pictures: list[Picture],
+    alts: list[str],
+    titles: list[str],
+    columns: int,
+    chosen: int | None = None,
+) -> str:
+    """Return pictures with titles as a grid in HTML."""
+    widest = max(picture.width for picture in pictures)
+    drawn = any(picture.drawn for picture in pictures)
+    narrowest = "16rem" if drawn else "7rem" if any(titles) else "4.5rem"
+    cells = []
+    for k, (picture, alt, title) in enumerate(zip(pictures, alts, titles, strict=True)):
+        if chosen not in (None, k):
+            continue
+        pixels = ' class="tigerdiff-pixels"' if picture.enlarged else ""
+        under = f'<p class="tigerdiff-title">{escape(title)}</p>' if title else ""
+        width, height = picture.size
+        own = f' style="--own:{picture.width}px"' if picture.width < widest else ""
+        cells.append(
+            f'<div class="tigerdiff-cell"{own}><img{pixels} src="{picture.uri}" '
+            f'alt="{escape(alt)}" width="{width}" height="{height}" decoding="sync">{under}</div>'
+        )
+    style = f"--n:{columns};--w:{widest}px;--min:{narrowest}"
+    return f'<div class="tigerdiff-grid" style="{style}">{"".join(cells)}</div>'
+
+
+def figure_html(body: str, caption: str | None = None, scripts: str = "") -> str:
+    """Return a figure in HTML with its caption, style and scripts."""
+    style = f"<style>{asset('viewers.css')}</style>"
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    live = " data-tigerdiff-slider" if scripts else ""
+    return f'<figure class="tigerdiff"{live}>{style}{body}{below}{scripts}</figure>'
+
+
+@cache
+def asset(name: str) -> str:
+    """Return the text of a file that lies beside this module."""
+    return (files("tigerdiff.notebook") / name).read_text(encoding="utf-8")

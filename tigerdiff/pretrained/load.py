@@ -1,0 +1,244 @@
+"""Trained networks: shipped with the package, in a folder, or on the Hugging Face Hub.
+
+An exported folder has three files, and nothing is ever unpickled: ``model.safetensors``, the
+averaged weights in float16; ``config.json``, the arguments of the network and of its schedule;
+``card.json``, how it was trained, with the SHA-256 of the weights. The shipped models are such
+folders in ``weights/``. What needs huggingface_hub, which takes longer to import than all of this
+package, is imported only where a model of the Hub is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from tigerdiff.data.files import replacing
+from tigerdiff.diffusion import NoiseSchedule
+from tigerdiff.training import checkpoints as runs
+from tigerdiff.unet import UNet
+
+FORMAT = 1  # of an exported folder: raise it when an older tigerdiff could not read a newer one
+FILES = ("config.json", "card.json", "model.safetensors")
+WEIGHTS = Path(__file__).with_name("weights")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+# Of a run's arguments, those that say nothing of the weights: "steps" are those done, not planned.
+NO_RECIPE = ("out", "data", "resume", "steps", "checkpoint_every", "sample_every", "keep_last")
+
+
+def load_pretrained(name: str | Path, *, revision: str | None = None) -> tuple[UNet, NoiseSchedule]:
+    """A trained network, in float32, on the CPU and in eval mode, and its noise schedule.
+
+    ::
+
+        model, schedule = load_pretrained("ddpm-tiger-64")
+        images = sample(model, schedule, 16, size=64, steps=25)
+
+    Args:
+        name: a folder that :func:`save_pretrained` or :func:`export_run` wrote; a run's folder or
+            a checkpoint, as for :func:`tigerdiff.load_checkpoint`; a shipped model, such as
+            "ddpm-tiger-64"; or "owner/name" on the Hugging Face Hub, which is downloaded once
+            (safetensors only, at most 2 GiB, checked against the hashes that the Hub states).
+            What exists as a folder here is taken for that.
+        revision: for a model of the Hub, a branch, a tag or a commit.
+
+    Raises:
+        FileNotFoundError: there is no such model, or no complete checkpoint.
+        ConnectionError: the Hub cannot be reached, and its cache does not have the model.
+        PermissionError: the Hub gives it only to those who are logged in and let in.
+        ValueError: it is damaged, or of a newer tigerdiff, or has no such revision.
+    """
+    folder = find_pretrained(name, revision=revision)
+    if not is_exported(folder):
+        return runs.load_checkpoint(folder)
+    config = read_config(folder)
+    try:
+        with torch.device("meta"):  # no time for first weights that nobody sees
+            model = UNet(**config["network"])
+        schedule = runs.make_schedule(config["schedule"], config["T"])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{folder / 'config.json'} is for a network that tigerdiff {version('tigerdiff')} does "
+            f"not know ({error}): use a newer one, pip install --upgrade tigerdiff"
+        ) from error
+    path = folder / "model.safetensors"
+    data = _read(path)
+    if hashlib.sha256(data).hexdigest() != read_card(folder).get("sha256"):
+        raise ValueError(_damaged(path, "its SHA-256 is not the one in card.json"))
+    try:
+        stored, own = load(data), model.state_dict()
+        weights = {name: x.to(own[name].dtype) for name, x in stored.items() if name in own}
+        model.load_state_dict(stored | weights, assign=True)
+    except SafetensorError as error:
+        raise ValueError(_damaged(path, error)) from error
+    except RuntimeError as error:  # which lists every weight, on a line each
+        raise ValueError(_damaged(path, "it is not of the network in config.json")) from error
+    return model.eval(), schedule
+
+
+def save_pretrained(
+    model: UNet,
+    folder: str | Path,
+    *,
+    schedule: str = "cosine",
+    T: int = 1000,
+    card: dict[str, Any] | None = None,
+) -> Path:
+    """Write a network into a folder, as :func:`load_pretrained` reads it.
+
+    Each file takes its place whole, the card last: a folder that was cut short is told by its hash.
+
+    Args:
+        model: the network, as a rule with averaged weights.
+        folder: where to; files of those names are replaced.
+        schedule: "linear" or "cosine".
+        T: number of noise levels.
+        card: how it was trained, JSON-able. If its "data" is "painted", its "seed" and its number
+            of "images" say which tigers were seen, and ``tigerdiff evaluate`` looks for copies.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: a weight is not finite in float16, or there is no such schedule.
+    """
+    runs.make_schedule(schedule, T)  # refuses what could not be read back
+    folder = Path(folder)
+    tensors = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
+    for name, _ in model.named_parameters():  # buffers keep their precision
+        tensors[name] = tensors[name].half()
+        if not tensors[name].isfinite().all():
+            raise ValueError(f"model: {name} is not finite in float16, so it cannot be exported")
+    data = save(tensors)
+    with replacing(folder / "model.safetensors") as part:
+        part.write_bytes(data)  # with the usual permissions, which save_file does not give
+    config = {"format": FORMAT, "network": model.config, "schedule": schedule, "T": T}
+    own = {
+        "parameters": sum(x.numel() for x in model.parameters()),
+        "tigerdiff": version("tigerdiff"),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    for file, content in (("config.json", config), ("card.json", {**(card or {}), **own})):
+        with replacing(folder / file) as part:
+            part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def export_run(run: str | Path, folder: str | Path, card: dict[str, Any] | None = None) -> Path:
+    """Write the averaged network of a run into a folder, as :func:`load_pretrained` reads it.
+
+    Args:
+        run: a run's folder, whose newest checkpoint is taken, or one checkpoint's folder.
+        folder: where to; files of those names are replaced.
+        card: what its card says besides the run's recipe, such as hardware and measures.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`tigerdiff.load_checkpoint`.
+    """
+    checkpoint = runs.find_checkpoint(run)
+    model, _ = runs.load_checkpoint(checkpoint)
+    config = read_config(checkpoint)
+    told = read_card(checkpoint) | (card or {})
+    return save_pretrained(model, folder, schedule=config["schedule"], T=config["T"], card=told)
+
+
+def find_pretrained(name: str | Path, *, revision: str | None = None, **hub: Any) -> Path:
+    """The exported folder, or the checkpoint, of a name as :func:`load_pretrained` takes it.
+
+    What else is given goes to the download from the Hub, if there is one.
+    """
+    path = Path(name).expanduser()
+    shipped = sorted(folder.name for folder in WEIGHTS.glob("*") if is_exported(folder))
+    from_hub = isinstance(name, str) and HUB_ID.fullmatch(name) and not path.exists()
+    if revision is not None and not from_hub:
+        raise ValueError(f"revision goes with a model of the Hub, owner/name, and {name} is none")
+    if path.exists():
+        return path if is_exported(path) else runs.find_checkpoint(path)
+    if str(name) in shipped:
+        return WEIGHTS / name
+    if from_hub:
+        from tigerdiff.pretrained.hub import fetch
+
+        return fetch(str(name), FILES, revision=revision, **hub)
+    raise FileNotFoundError(
+        f"{name} does not exist: name a run's folder, like runs/tigers, a shipped model "
+        f"({', '.join(shipped) or 'none in this installation'}) or owner/name on the Hub"
+    )
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether it is an exported folder, though a file be lost; a run's has a config.json too."""
+    return sum((folder / file).is_file() for file in FILES) > 1
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Network, schedule and T, of an exported folder or a checkpoint.
+
+    Raises:
+        ValueError: it is damaged, or written by a newer tigerdiff.
+    """
+    if not is_exported(folder):
+        state = runs.read_state(folder)
+        return {"network": state["network"]} | {x: state["config"][x] for x in ("schedule", "T")}
+    path = folder / "config.json"
+    config = _read_json(path)
+    if config.get("format") not in (FORMAT, None):
+        raise ValueError(
+            f"{folder} has format {config['format']} and this tigerdiff reads format {FORMAT}: "
+            "use a newer one, pip install --upgrade tigerdiff"
+        )
+    kinds = {"network": dict, "schedule": str, "T": int}
+    if wrong := [name for name, kind in kinds.items() if not isinstance(config.get(name), kind)]:
+        raise ValueError(_damaged(path, f"its {wrong[0]} is missing or not what it should be"))
+    return {name: config[name] for name in kinds}
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """How it was trained, of an exported folder or a checkpoint.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    if is_exported(folder):
+        return _read_json(folder / "card.json")
+    state = runs.read_state(folder)
+    config = state["config"]
+    return {
+        "data": "painted" if config.get("data") == "painted" else "photos",
+        "seed": config["seed"],
+        "steps": state["step"],
+        "images": state["images"],
+        "recipe": {name: value for name, value in config.items() if name not in NO_RECIPE},
+    }
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise ValueError(_damaged(path.parent, f"{path.name} is missing"))
+    return path.read_bytes()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(_read(path))
+    except ValueError as error:
+        if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
+            raise ValueError(_damaged(path, error)) from error
+        raise
+    if not isinstance(content, dict):
+        raise ValueError(_damaged(path, "it is no JSON object"))
+    return content
+
+
+def _damaged(path: Path, error: Exception | str) -> str:
+    return f"{path} is damaged ({error}): export, copy or download it anew"

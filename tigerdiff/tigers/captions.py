@@ -1,0 +1,156 @@
+"""What a painted tiger's attributes are in English: captions that are true, in many wordings.
+
+Each caption tells the fur, the age, the mouth, the backdrop and the daytime in words from which a
+reader gets them back, and now and then up to two more things that can be seen clearly. Left and
+right are the viewer's.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from tigerdiff.tigers.tiger import Tiger
+
+T = TypeVar("T")
+
+# The wordings of each value. {fur} is the fur's colour and a space, or nothing.
+FUR = ("orange", "white", "golden", "black")
+CAT = {
+    "cub": ("{fur}tiger cub", "young {fur}tiger", "baby {fur}tiger"),
+    "adult": ("adult {fur}tiger", "grown {fur}tiger", "full-grown {fur}tiger"),
+}
+PLACE = {
+    "jungle": ("in the jungle", "in the rainforest"),
+    "snow": ("in the snow", "on snowy ground"),
+    "savanna": ("on the savanna", "in the dry grass"),
+    "water": ("in the water", "in a lake"),
+}
+TIME = {
+    "morning": ("in the morning", "early in the day"),
+    "noon": ("at noon", "at midday"),
+    "dusk": ("at dusk", "in the evening"),
+}
+NIGHT = ("at night", "on a dark night")  # the backdrop and the daytime in one
+LOOK = {"closed": "quiet", "open": "open-mouthed", "roaring": "roaring"}
+DOING = {
+    "closed": ("with its mouth closed", "with its mouth shut"),
+    "open": ("with its mouth open", "with an open mouth"),
+    "roaring": ("roaring", "letting out a roar"),
+}
+VERB = {
+    "closed": ("keeps its mouth closed", "keeps its mouth shut"),
+    "open": ("opens its mouth", "has its mouth open"),
+    "roaring": ("roars", "lets out a roar"),
+}
+
+PATTERNS = (
+    "a {look} {cat} {scene}",
+    "a {look} {plain} with {fur} fur {scene}",
+    "a portrait of a {look} {cat} {scene}",
+    "a picture of a {cat} {doing} {scene}",
+    "a {cat} {doing} {scene}",
+    "a {cat} {scene}, {doing}",
+    "a {cat} {verb} {scene}",
+    "a {plain} with {fur} fur {verb} {scene}",
+    "{scene}, a {cat} {verb}",
+    "{scene}, a {plain} with a {fur} coat {verb}",
+)
+
+
+def wide_eyed(tiger: Tiger) -> bool:
+    """Whether the eyes are open and large enough to see where they look."""
+    return tiger.mouth != "roaring" and tiger.scale > 0.8
+
+
+# Of each topic at most one is told, and that only if it holds: wordings, and when they are true.
+DETAILS: tuple[tuple[tuple[str, Callable[[Tiger], bool]], ...], ...] = (
+    (
+        ("looking at you", lambda t: max(abs(t.gaze_x), abs(t.gaze_y), abs(t.turn)) < 0.25),
+        ("looking to the left", lambda t: t.gaze_x < -0.6 and t.turn < 0.2 and wide_eyed(t)),
+        ("looking to the right", lambda t: t.gaze_x > 0.6 and t.turn > -0.2 and wide_eyed(t)),
+        ("looking up", lambda t: t.gaze_y < -0.7 and wide_eyed(t)),
+        ("looking down", lambda t: t.gaze_y > 0.7 and wide_eyed(t)),
+    ),
+    (
+        ("its head turned to the left", lambda t: t.turn < -0.6),
+        ("its head turned to the right", lambda t: t.turn > 0.6),
+        ("its head tilted to the left", lambda t: t.tilt < -7),
+        ("its head tilted to the right", lambda t: t.tilt > 7),
+    ),
+    (
+        ("its ears forward", lambda t: t.ears == "forward"),
+        ("its ears out to the sides", lambda t: t.ears == "sideways"),
+        ("its ears back", lambda t: t.ears == "back"),
+    ),
+    (
+        ("seen from close up", lambda t: t.scale > 0.97),
+        ("seen from a little further away", lambda t: t.scale < 0.76),
+    ),
+    (
+        ("lit from the left", lambda t: t.light < -40),
+        ("lit from the right", lambda t: t.light > 40),
+        ("lit from above", lambda t: abs(t.light) < 12),
+    ),
+    (
+        ("a little to the left of the middle", lambda t: t.x < -0.1),
+        ("a little to the right of the middle", lambda t: t.x > 0.1),
+    ),
+)
+
+
+def caption(tiger: Tiger, seed: int = 0) -> str:
+    """A true description of a painted tiger, such as "a roaring white tiger cub at night".
+
+    Fur, age, mouth, backdrop and daytime are always told ("at night" tells the last two), and
+    gaze, head, ears, distance, light and place sometimes, where they are clear to see. All is in
+    lower case, and the words are those of ``VOCABULARY``.
+
+    Args:
+        tiger: the attributes.
+        seed: chooses among the wordings; two tigers with one seed differ in their wording too.
+
+    Returns:
+        The caption; the same for the same tiger and seed, on any machine.
+    """
+    # Seeded by text and drawn from with random() alone: these Python promises to keep as they are.
+    dice = random.Random(f"{seed} {tiger}")
+
+    def pick(choices: Sequence[T]) -> T:
+        return choices[int(dice.random() * len(choices))]
+
+    if tiger.daytime == "night":
+        scene = pick(NIGHT)
+    else:
+        place, time = pick(PLACE[tiger.backdrop]), pick(TIME[tiger.daytime])
+        scene = pick((f"{place} {time}", f"{time} {place}"))
+    cat = pick(CAT[tiger.age])
+    sentence = pick(PATTERNS).format(
+        cat=cat.format(fur=f"{tiger.fur} "),
+        plain=cat.format(fur=""),
+        fur=tiger.fur,
+        look=LOOK[tiger.mouth],
+        doing=pick(DOING[tiger.mouth]),
+        verb=pick(VERB[tiger.mouth]),
+        scene=scene,
+    )
+    clear = [[text for text, holds in topic if holds(tiger)] for topic in DETAILS]
+    topics = [texts for texts in clear if texts]
+    for _ in range(min(pick((0, 0, 1, 1, 2)), len(topics))):
+        sentence += f", {pick(topics.pop(int(dice.random() * len(topics))))}"
+    return re.sub(r"\ba (?=[aeiou])", "an ", sentence)
+
+
+def _words() -> tuple[str, ...]:
+    tables = chain.from_iterable([*CAT.values(), *PLACE.values(), *TIME.values()])
+    told = chain(tables, NIGHT, LOOK.values(), *DOING.values(), *VERB.values(), PATTERNS)
+    details = (text for topic in DETAILS for text, _ in topic)
+    texts = " ".join(chain(told, details, FUR, ("an",)))
+    return tuple(sorted(set(re.findall(r"[a-z-]+", re.sub(r"{\w+}", " ", texts)))))
+
+
+VOCABULARY = _words()
