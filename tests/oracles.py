@@ -21,10 +21,17 @@ from torch.testing import assert_close
 import tigerdiff
 
 PACKAGE = Path(tigerdiff.__file__).parent
-MODULES = ("diffusion", "ema", "unet", "_walk", "sampling")
+MODULES = (
+    "checks",
+    "diffusion",
+    "training.ema",
+    "unet",
+    "sampling",
+    "drawing",
+)  # in the order of imports
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 SCHEDULES = ("linear", "cosine")
-STEPS = (5, 7, 50, 64, 999, 1000)
+STEPS = (5, 7, 64, 999)
 ETAS = (0.0, 0.5, 1.0)
 _fresh = count()
 
@@ -34,17 +41,20 @@ def load_core(module=None, old=None, new=None):
     name = f"core{next(_fresh)}"
     core = types.SimpleNamespace()
     for stem in MODULES:
-        source = (PACKAGE / f"{stem}.py").read_text(encoding="utf-8")
+        path = PACKAGE / f"{stem.replace('.', '/')}.py"
+        source = path.read_text(encoding="utf-8")
         if stem == module:
-            assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {stem}.py"
+            assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {stem}"
             source = source.replace(old, new)
-        fresh = types.ModuleType(f"{name}_{stem}")
+        fresh = types.ModuleType(f"{name}_{stem.replace('.', '_')}")
         sys.modules[fresh.__name__] = fresh
-        source = re.sub(rf"from tigerdiff\.({'|'.join(MODULES)}) ", rf"from {name}_\1 ", source)
-        code = compile(source, f"<{stem}>", "exec")
-        exec(code, fresh.__dict__)
-        for key, value in vars(fresh).items():
-            setattr(core, key, value)
+        source = re.sub(
+            rf"from tigerdiff\.({'|'.join(map(re.escape, MODULES))}) ",
+            lambda found: f"from {name}_{found[1].replace('.', '_')} ",
+            source,
+        )
+        exec(compile(source, f"<{stem}>", "exec"), fresh.__dict__)
+        vars(core).update(vars(fresh))
     return core
 
 
@@ -194,7 +204,42 @@ def x_dependent(xt, t):
     return xt.tanh() + 0.3 * torch.cos(t.double() / 90).reshape(-1, 1, 1, 1)
 
 
-def contract(core, steps=(1, 2, 3, 4, *STEPS)):
+def targets_are_inverted(core):
+    """to_x0_eps takes back what to_target made, for all three predictions."""
+    for kind in SCHEDULES:
+        schedule = getattr(core.NoiseSchedule, kind)()
+        t = torch.arange(1, 1001)
+        alpha_bar = reference_alpha_bar(kind, 1000)[1:].reshape(-1, 1, 1, 1)
+        x0, eps = images(1000, 3, 2, 2), noise(1000, 3, 2, 2)
+        xt = alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * eps
+        v = alpha_bar.sqrt() * eps - (1 - alpha_bar).sqrt() * x0
+        assert_close(core.to_target(schedule, x0, eps, t, "v"), v, **EXACT)
+        for prediction in ("eps", "x0", "v"):
+            target = core.to_target(schedule, x0, eps, t, prediction)
+            got = core.to_x0_eps(schedule, target, xt, t, prediction)
+            assert_close(got, (x0, eps), rtol=1e-9, atol=1e-9)
+
+
+def guidance_is_linear(core):
+    """Scale 0 is the unconditional prediction, 1 the conditional one, others lie on their line."""
+
+    def model(xt, t, condition=None):
+        return xt.tanh() if condition is None else xt.tanh() + condition.double()[:, :1, None, None]
+
+    model.prediction = "v"
+    xt, t, condition = (
+        noise(3, 1, 2, 2),
+        torch.tensor([1, 500, 1000]),
+        torch.tensor([[1], [2], [3]]),
+    )
+    none, given = model(xt, t), model(xt, t, condition)
+    for scale in (0, 1, 2.5, -1):
+        guided = core.guided(model, condition, scale)
+        assert guided.prediction == "v"
+        assert_close(guided(xt, t), (1 - scale) * none + scale * given, **EXACT)
+
+
+def contract(core, steps=(1, 2, 3, 4, 7, 64)):
     """The first step has t = T, the last t = 0, x0 = xt and eps = 0; n calls, at the times told."""
     for kind, n in product(SCHEDULES, steps):
         schedule = getattr(core.NoiseSchedule, kind)()
@@ -302,7 +347,7 @@ def dpm_solver_is_diffusers(core, steps=STEPS):
             times = reference_times(n)
             scheduler.set_timesteps(timesteps=[t - 1 for t in times[:-1]])
             scheduler.sigmas = (1 / table[times] - 1).sqrt()
-            beliefs = []
+            predictions = []
             for k, (now, after) in enumerate(pairwise(walk)):
                 scheduler._step_index = k
                 a = table[times[k]]
@@ -310,15 +355,17 @@ def dpm_solver_is_diffusers(core, steps=STEPS):
                 if clip:
                     x0 = ((now.xt - (1 - a).sqrt() * output) / a.sqrt()).clamp(-1, 1)
                     output = (now.xt - a.sqrt() * x0) / (1 - a).sqrt()
-                beliefs.append(scheduler.convert_model_output(output, sample=now.xt))
+                predictions.append(scheduler.convert_model_output(output, sample=now.xt))
                 if 0 < k < n - 1:
                     expected = scheduler.multistep_dpm_solver_second_order_update(
-                        beliefs, sample=now.xt
+                        predictions, sample=now.xt
                     )
                 else:
-                    expected = scheduler.dpm_solver_first_order_update(beliefs[-1], sample=now.xt)
+                    expected = scheduler.dpm_solver_first_order_update(
+                        predictions[-1], sample=now.xt
+                    )
                 assert_close(after.xt, expected, **EXACT)
-                assert_close(now.x0, beliefs[-1], **EXACT)
+                assert_close(now.x0, predictions[-1], **EXACT)
 
 
 def heun_is_karras(core, steps=STEPS):
@@ -509,13 +556,37 @@ def network_hears_the_time(core):
     assert torch.cdist(embedding, embedding).fill_diagonal_(1).min() > 1e-2
 
 
+def network_obeys_its_condition(core):
+    """Open attributes change nothing; each word of each attribute changes the output."""
+    classes = {"fur": ["orange", "white"], "age": ["cub", "adult", "old"]}
+    torch.manual_seed(0)
+    options = dict(size=8, channels=16, multipliers=(1, 2), attention=(4,))
+    model, plain = core.UNet(**options, classes=classes), core.UNet(**options)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    xt, t = torch.randn(1, 3, 8, 8), torch.tensor([400])
+    words = [{}, *({name: word} for name, known in classes.items() for word in known)]
+    with torch.no_grad():
+        out = [model(xt, t, model.condition(**some)) for some in words]
+        assert torch.equal(out[0], model(xt, t))
+        assert all((a - b).abs().max() > 1e-4 for i, a in enumerate(out) for b in out[:i])
+        for embedding in model.attributes:
+            embedding.weight.zero_()
+        plain.load_state_dict(
+            {k: w for k, w in model.state_dict().items() if not k.startswith("attributes")}
+        )
+        assert torch.equal(model(xt, t, model.condition(fur="white")), plain(xt, t))
+
+
 ORACLES = (
     schedule_tables,
     add_noise_is_diffusers,
     noise_steps_compose,
     small_noise_survives_float32,
     predictions_agree,
+    targets_are_inverted,
     posterior_is_bayes,
+    guidance_is_linear,
     contract,
     ddpm_is_diffusers,
     ddim_is_diffusers,
@@ -527,4 +598,5 @@ ORACLES = (
     sampling_ignores_dropout,
     average_in_closed_form,
     network_hears_the_time,
+    network_obeys_its_condition,
 )

@@ -11,7 +11,7 @@ import tigerdiff
 
 PACKAGE = Path(tigerdiff.__file__).parent
 FLOORS = [
-    {"diffusion", "unet", "devices", "tigers.painting"},
+    {"checks", "diffusion", "unet", "devices", "tigers.painting"},
     {"sampling", "drawing", "flow", "data", "tigers", "metrics"},
     {"training", "pretrained", "notebook"},
     {"cli", "commands"},
@@ -30,12 +30,10 @@ STILL_LONG = {
     "cli.train_command",
     "commands.evaluate",
     "commands.options.evaluate_command",
-    "diffusion",
     "pretrained.hub.fetch",
     "tigers.painting.maps.head",
     "training.loop",
     "training.loop.train",
-    "unet.__init__",
 }
 
 

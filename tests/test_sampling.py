@@ -8,7 +8,17 @@ import pytest
 import torch
 from tqdm.auto import tqdm
 
-from tigerdiff import NoiseSchedule, UNet, ddim, ddpm, dpm_solver, heun, sample, timesteps
+from tigerdiff import (
+    NoiseSchedule,
+    UNet,
+    ddim,
+    ddpm,
+    dpm_solver,
+    heun,
+    sample,
+    seeded_generator,
+    timesteps,
+)
 
 SCHEDULE = NoiseSchedule.linear(100)
 WALKS = (ddpm, ddim, dpm_solver, heun)
@@ -98,12 +108,65 @@ def test_sample_is_seeded_and_bytes(model):
 
 
 def test_sample_is_the_end_of_the_trajectory(model):
-    xT = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    xT = torch.cat([torch.randn(1, 3, 8, 8, generator=seeded_generator(3, i)) for i in range(2)])
     *_, last = ddim(model, SCHEDULE, xT, steps=6)
     expected = (last.xt.clamp(-1, 1) * 127.5 + 127.5).round().byte()
     assert torch.equal(
         sample(model, SCHEDULE, 2, size=8, steps=6, seed=3, progress=False), expected
     )
+
+
+def test_a_picture_depends_on_the_seed_and_its_number_alone(model):
+    """Picture i of few equals picture i of many, in a batch of another size too."""
+    for sampler in SAMPLERS:
+        options = dict(size=8, sampler=sampler, steps=4, seed=3, progress=False)
+        many, few = sample(model, SCHEDULE, 18, **options), sample(model, SCHEDULE, 3, **options)
+        assert (many[:3].int() - few.int()).abs().max() <= 1, "rounding in batches of other sizes"
+        assert (many[16].int() - many[0].int()).abs().max() > 1
+
+
+def test_noise_for_each_picture_comes_from_its_own_generator():
+    xT = torch.zeros(3, 3, 2, 2)
+    for walk in (ddpm, partial(ddim, eta=1.0)):
+        both = [seeded_generator(1), seeded_generator(2), seeded_generator(3)]
+        *_, together = walk(lambda x, t: x, SCHEDULE, xT, steps=5, generator=both)
+        *_, alone = walk(
+            lambda x, t: x, SCHEDULE, xT[1:2], steps=5, generator=[seeded_generator(2)]
+        )
+        torch.testing.assert_close(together.xt[1:2], alone.xt)
+
+
+def test_conditions_in_words():
+    torch.manual_seed(0)
+    model = UNet(
+        size=8, channels=8, multipliers=(1,), attention=(), classes={"fur": ["red", "white"]}
+    )
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    options = dict(size=8, steps=3, progress=False)
+    free, red, white = (
+        sample(model, SCHEDULE, 2, condition=c, **options)
+        for c in (None, {"fur": "red"}, {"fur": "white"})
+    )
+    strong = sample(model, SCHEDULE, 2, condition={"fur": "red"}, guidance_scale=3, **options)
+    assert not torch.equal(red, white) and not torch.equal(red, free)
+    assert not torch.equal(red, strong)
+    for condition, message in (
+        ({"fur": "blue"}, "^fur must be one of red, white"),
+        ({"hat": "red"}, "^'hat' is no attribute of this network: use fur"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sample(model, SCHEDULE, 1, condition=condition, **options)
+    with pytest.raises(ValueError, match="^guidance_scale must be a finite number"):
+        sample(model, SCHEDULE, 1, guidance_scale=float("nan"), **options)
+    with pytest.raises(ValueError, match="^this network is unconditional"):
+        sample(
+            UNet(size=8, multipliers=(1,), attention=()),
+            SCHEDULE,
+            1,
+            condition={"fur": "red"},
+            size=8,
+        )
 
 
 def test_sample_restores_the_mode_when_it_fails(model):
@@ -152,7 +215,7 @@ def test_an_unknown_prediction(walk):
 
     model.prediction = "score"
     with pytest.raises(ValueError, match="^prediction must be 'eps', 'x0' or 'v'"):
-        walk(model, SCHEDULE, torch.zeros(1, 3, 2, 2), steps=2)
+        next(walk(model, SCHEDULE, torch.zeros(1, 3, 2, 2), steps=2))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

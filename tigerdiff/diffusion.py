@@ -3,20 +3,19 @@
 Time runs as in the papers: t = 0 is the clean image, t = 1 ... T are noised ones, and
 ``alpha_bar[0] == 1``, so that no step is a special case. Tables stay in float64; a coefficient is
 gathered first and cast to the image's dtype last.
-
-Shapes and dtypes are checked everywhere, values only on the CPU: to look at them a GPU would wait.
 """
 
 from __future__ import annotations
 
 import math
-import operator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from tigerdiff.checks import check_images, check_time
 
 Prediction = Literal["eps", "x0", "v"]
 
@@ -127,7 +126,7 @@ def add_noise(schedule: NoiseSchedule, x0: Tensor, t: Tensor | int, eps: Tensor)
         ValueError: naming the argument that has a wrong shape, dtype or range.
     """
     check_images(x0=x0, eps=eps)
-    t = _check_time(schedule, "t", t, x0, lowest=0)
+    t = check_time(schedule.alpha_bar, "t", t, x0, lowest=0)
     alpha_bar = schedule.alpha_bar[t]
     return _like(alpha_bar.sqrt(), x0) * x0 + _like((1 - alpha_bar).sqrt(), x0) * eps
 
@@ -150,7 +149,7 @@ def noise_step(schedule: NoiseSchedule, x_prev: Tensor, t: Tensor | int, eps: Te
         ValueError: naming the argument that has a wrong shape, dtype or range.
     """
     check_images(x_prev=x_prev, eps=eps)
-    t = _check_time(schedule, "t", t, x_prev, lowest=1)
+    t = check_time(schedule.alpha_bar, "t", t, x_prev, lowest=1)
     beta = schedule.beta[t]
     return _like((1 - beta).sqrt(), x_prev) * x_prev + _like(beta.sqrt(), x_prev) * eps
 
@@ -182,30 +181,18 @@ def to_x0_eps(
         ValueError: naming the argument that has a wrong shape, dtype, range or name.
     """
     check_images(xt=xt, output=output)
-    t = _check_time(schedule, "t", t, xt, lowest=1)
+    t = check_time(schedule.alpha_bar, "t", t, xt, lowest=1)
     alpha_bar = schedule.alpha_bar[t]
     signal, noise = _like(alpha_bar.sqrt(), xt), _like((1 - alpha_bar).sqrt(), xt)
     return split(output, xt, signal, noise, prediction)
 
 
 def split(
-    output: Tensor,
-    xt: Tensor,
-    signal: Tensor | float,
-    noise: Tensor | float,
-    prediction: Prediction,
+    output: Tensor, xt: Tensor, signal: Tensor | float, noise: Tensor | float, prediction: str
 ) -> tuple[Tensor, Tensor]:
-    """Compute :func:`to_x0_eps` without its checks, from the two coefficients at time t.
+    """Compute :func:`to_x0_eps` unchecked, from sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t).
 
-    Args:
-        output: what the network returned, (B, ...).
-        xt: noised images, shape of output.
-        signal: ``sqrt(alpha_bar_t)``, a float or a tensor that broadcasts against xt.
-        noise: ``sqrt(1 - alpha_bar_t)``, likewise.
-        prediction: what ``output`` means, "eps", "x0" or "v".
-
-    Raises:
-        ValueError: for another prediction.
+    The two may be floats, or tensors that broadcast against xt.
     """
     if prediction == "eps":
         return (xt - noise * output) / signal, output
@@ -241,7 +228,7 @@ def to_target(
         ValueError: naming the argument that has a wrong shape, dtype, range or name.
     """
     check_images(x0=x0, eps=eps)
-    t = _check_time(schedule, "t", t, x0, lowest=1)
+    t = check_time(schedule.alpha_bar, "t", t, x0, lowest=1)
     if prediction == "eps":
         return eps
     if prediction == "x0":
@@ -278,8 +265,8 @@ def posterior(
         ValueError: naming the argument that has a wrong shape, dtype or range.
     """
     check_images(x0=x0, xt=xt)
-    t = _check_time(schedule, "t", t, xt, lowest=1)
-    t_prev = _check_time(schedule, "t_prev", t_prev, xt, lowest=0)
+    t = check_time(schedule.alpha_bar, "t", t, xt, lowest=1)
+    t_prev = check_time(schedule.alpha_bar, "t_prev", t_prev, xt, lowest=0)
     if t.device.type == "cpu" and not bool((t_prev < t).all()):
         raise ValueError("t_prev must be earlier than t")
     alpha_bar, alpha_bar_prev = schedule.alpha_bar[t], schedule.alpha_bar[t_prev]
@@ -298,48 +285,3 @@ def _alpha_bar(beta: Tensor) -> Tensor:
 def _like(coefficient: Tensor, x: Tensor) -> Tensor:
     """(B,) or () float64 -> (B, 1, ...) in the dtype and on the device of x, to multiply x."""
     return coefficient.to(x.dtype).to(x.device).reshape(-1, *[1] * (x.dim() - 1))
-
-
-def check_images(**images: Tensor) -> None:
-    """Raise ValueError unless all are float (B, ...) of one shape and dtype, and none is 0..255."""
-    (first_name, first), *_ = images.items()
-    for name, x in images.items():
-        if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
-            kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise ValueError(f"{name} must be a float32 or float64 tensor (got {kind})")
-        if x.dim() < 1 or x.numel() == 0:
-            raise ValueError(f"{name} must have shape (B, ...), not empty (got {tuple(x.shape)})")
-        if x.shape != first.shape or x.dtype != first.dtype:
-            raise ValueError(
-                f"{name} must match {first_name}: {tuple(x.shape)} {x.dtype} "
-                f"against {tuple(first.shape)} {first.dtype}"
-            )
-        if name in ("eps", "output") or x.device.type != "cpu":
-            continue
-        # Noise, latents and a path that has diverged have negative values; bytes have none.
-        lowest, highest = (value.item() for value in x.detach().aminmax())
-        if name == "x0" and not math.isfinite(highest - lowest):
-            raise ValueError("x0 must be finite: it holds NaN or infinity")
-        if highest > 16 and lowest >= 0:
-            raise ValueError(
-                f"{name} must be on the scale of [-1, 1]: scale 0..255 with x / 127.5 - 1"
-            )
-
-
-def _check_time(
-    schedule: NoiseSchedule, name: str, t: Tensor | int, x: Tensor, lowest: int
-) -> Tensor:
-    """t as an index into the schedule's tables: shape () or (B,), values lowest ... T."""
-    if not isinstance(t, Tensor):
-        try:
-            t = torch.tensor(operator.index(t))
-        except TypeError:
-            kind = type(t).__name__
-            raise ValueError(f"{name} must be an int or an integer tensor (got {kind})") from None
-    if t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
-        raise ValueError(f"{name} must be an int or an integer tensor (got {t.dtype})")
-    if t.dim() > 0 and t.shape != x.shape[:1]:
-        raise ValueError(f"{name} must have shape ({x.shape[0]},) (got {tuple(t.shape)})")
-    if t.device.type == "cpu" and not bool(((t >= lowest) & (t <= schedule.T)).all()):
-        raise ValueError(f"{name} must be between {lowest} and {schedule.T}")
-    return t.to(schedule.alpha_bar.device, torch.long)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -11,11 +12,12 @@ from torch import Tensor
 from tigerdiff.data.tensors import seeded_generator, to_uint8
 from tigerdiff.diffusion import NoiseSchedule
 from tigerdiff.sampling import SAMPLERS, Model, prediction_of, randn_like
+from tigerdiff.unet import UNet
 
 TOGETHER = 16  # pictures drawn at a time: more are slower on a CPU
 
 
-def guided(model: Model, condition: Tensor, guidance_scale: float = 1.0) -> Model:
+def guided(model: Callable[..., Tensor], condition: Tensor, guidance_scale: float = 1.0) -> Model:
     """Return a model for the samplers that knows its condition (Ho & Salimans 2022, equation 6).
 
     With ``guidance_scale`` w its output is ``model(none) + w (model(condition) - model(none))``:
@@ -35,7 +37,7 @@ def guided(model: Model, condition: Tensor, guidance_scale: float = 1.0) -> Mode
         without = model(xt, t)
         return without + guidance_scale * (with_condition - without)
 
-    output.prediction = prediction_of(model)
+    output.prediction = prediction_of(model)  # type: ignore[attr-defined]
     return output
 
 
@@ -85,7 +87,7 @@ def sample(
             raise ValueError(f"{name} must be a whole number of at least {lowest} (got {value!r})")
     if not abs(guidance_scale) < inf:
         raise ValueError(f"guidance_scale must be a finite number (got {guidance_scale!r})")
-    row = model.condition(**condition) if condition else None
+    row = cast(UNet, model).condition(**condition) if condition else None
     device = next(model.parameters(), torch.zeros(())).device
     training, pictures = model.training, []
     bar = tqdm(

@@ -24,7 +24,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tigerdiff.diffusion import NoiseSchedule, Prediction, check_images, split
+from tigerdiff.checks import check_images
+from tigerdiff.diffusion import NoiseSchedule, Prediction, split
 
 Model = Callable[[Tensor, Tensor], Tensor]
 Generators = torch.Generator | Sequence[torch.Generator] | None

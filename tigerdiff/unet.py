@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -57,29 +57,15 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.classes = {name: list(words) for name, words in (classes or {}).items()}
-        self.config = {
+        self.config: dict[str, Any] = {
             "size": size, "channels": channels, "multipliers": list(multipliers), "blocks": blocks,
             "attention": list(attention), "dropout": dropout, "prediction": prediction,
             "classes": self.classes,
         }  # fmt: skip
         self.channels, self.prediction = channels, prediction
-        if not multipliers or min(*multipliers, blocks) < 1:
-            raise ValueError("multipliers (one or more) and blocks must be at least 1 each")
-        if channels < 8 or channels % 8:
-            raise ValueError(f"channels must be a multiple of 8 (got {channels})")
         self.factor = 2 ** (len(multipliers) - 1)
-        if size < 1 or size % self.factor:
-            raise ValueError(
-                f"size must be divisible by {self.factor}, "
-                f"once by 2 for each level after the first (got {size})"
-            )
         resolutions = [size >> level for level in range(len(multipliers))]
-        if not set(attention) <= set(resolutions):
-            raise ValueError(f"attention must be among the resolutions {resolutions}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1 (got {dropout})")
-        if prediction not in ("eps", "x0", "v"):
-            raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {prediction!r})")
+        check_config(**{name: self.config[name] for name in self.config if name != "classes"})
         hidden = 8 * channels
         self.time = nn.Sequential(
             nn.Linear(2 * channels, hidden), nn.SiLU(), nn.Linear(hidden, hidden)
@@ -240,6 +226,35 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         """As torch's, whose backward pass is twice as slow in bfloat16, and less exact."""
         return super().forward(x.to(torch.promote_types(x.dtype, torch.float32))).to(x.dtype)
+
+
+def check_config(
+    size: int,
+    channels: int,
+    multipliers: Sequence[int],
+    blocks: int,
+    attention: Sequence[int],
+    dropout: float,
+    prediction: str,
+) -> None:
+    """Raise ValueError, naming the argument, unless the arguments of :class:`UNet` fit together."""
+    if not multipliers or min(*multipliers, blocks) < 1:
+        raise ValueError("multipliers (one or more) and blocks must be at least 1 each")
+    if channels < 8 or channels % 8:
+        raise ValueError(f"channels must be a multiple of 8 (got {channels})")
+    factor = 2 ** (len(multipliers) - 1)
+    if size < 1 or size % factor:
+        raise ValueError(
+            f"size must be divisible by {factor}, "
+            f"once by 2 for each level after the first (got {size})"
+        )
+    resolutions = [size >> level for level in range(len(multipliers))]
+    if not set(attention) <= set(resolutions):
+        raise ValueError(f"attention must be among the resolutions {resolutions}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1 (got {dropout})")
+    if prediction not in ("eps", "x0", "v"):
+        raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {prediction!r})")
 
 
 def time_embedding(t: Tensor, channels: int) -> Tensor:
