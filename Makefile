@@ -1,19 +1,30 @@
 # make book   build the book and print the page to open
 # make test   lint, types and all tests (fetches Chromium where it is missing)
+# make quick  lint, types and the tests that need no book, browser or mutants: minutes
 # make lint   ruff and mypy alone
 # make bench  compare with other libraries and write bench/results (25 minutes of a quiet machine)
 # make clean  remove everything made here, .venv included
 #
 # Each does all it needs on a machine with Python 3.10 to 3.13, git and make.
 # Another interpreter:  make book PYTHON=python3.12
+# As on a plain laptop (AVX2, no bfloat16), on any machine:  make book LAPTOP=1
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: book test lint bench clean
+# Threads that wait for each other must not spin: beside another program that costs tenfold.
+export OMP_WAIT_POLICY ?= PASSIVE
+ifdef LAPTOP
+export ATEN_CPU_CAPABILITY := avx2
+export ONEDNN_MAX_CPU_ISA := AVX2
+export MKL_ENABLE_INSTRUCTIONS := AVX2
+endif
+
+.PHONY: book test quick lint bench clean
 
 book: $(READY)
+	$(BIN)/python tools/execute_pages.py $(if $(CHECK),--check)
 	rm -rf _build/html
 	$(BIN)/python tools/live_assets.py
 	$(BIN)/jupyter-book build book --toc "$(CURDIR)/_toc.yml" --all -W --keep-going
@@ -24,6 +35,9 @@ book: $(READY)
 test: lint
 	$(BIN)/python tools/chromium.py
 	$(BIN)/python -m pytest
+
+quick: lint
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -11,6 +11,14 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parent.parent
+SLOW = {"built_book", "browser", "alone"}  # what needs these is left out of make quick
+
+
+def pytest_collection_modifyitems(items):
+    """Mark as slow whatever needs the book, a browser or an environment of its own."""
+    for item in items:
+        if SLOW & set(item.fixturenames) or item.path.stem == "test_mutants":
+            item.add_marker("slow")
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -20,8 +28,12 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def built_book():
-    """The book as a reader builds it: executed, any warning an error. Returns its html folder."""
-    done = subprocess.run(["make", "book"], cwd=ROOT, capture_output=True, text=True, check=False)
+    """The book as a reader builds it, any warning an error; returns its html folder.
+
+    Its pages are executed this once: without a network, and with every live slider moved.
+    """
+    command = ["make", "book", "CHECK=1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
     return ROOT / "_build/html"
 

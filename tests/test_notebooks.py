@@ -1,5 +1,11 @@
-"""The chapters as notebooks: stored clean, and each runs alone with nothing but the package."""
+"""The pages as notebooks: stored clean, within their budgets, and in need of the package alone.
 
+``make book CHECK=1`` executes each page once, without a network and with every live slider moved;
+what came out is compared here by nbval, and what it cost with the budget.
+"""
+
+import ast
+import functools
 import importlib.metadata
 import json
 import os
@@ -9,58 +15,28 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import clean_notebooks
+import execute_pages
 import nbformat
 import pytest
+import torch
+import yaml
+from jupyter_cache import get_cache
+from nbval.plugin import IPyNbCell, nocolors
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from torch.utils.flop_counter import FlopCounterMode
+
+from tigerdiff import NoiseSchedule, UNet, diffusion_loss
+from tigerdiff.devices import LIMITS
 
 ROOT = Path(__file__).parent.parent
-NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+NOTEBOOKS = sorted([*(ROOT / "book").glob("*.ipynb"), *(ROOT / "book/deeper").glob("*.ipynb")])
+CHAPTERS = [path for path in NOTEBOOKS if re.match(r"0[1-6]_", path.name)]
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-
-# Python runs this before anything else: only this machine itself may be reached.
-NO_NETWORK = """
-import socket
-
-LOCAL = ("localhost", "127.0.0.1", "::1", "0.0.0.0", "", None)
-
-
-def guarded(function, host_of):
-    def call(*args, **kwargs):
-        if host_of(args) not in LOCAL:
-            raise OSError(f"no network in this test: {host_of(args)!r}")
-        return function(*args, **kwargs)
-
-    return call
-
-
-def of_socket(args):
-    return args[1][0] if isinstance(args[1], tuple) else "localhost"
-
-
-socket.getaddrinfo = guarded(socket.getaddrinfo, lambda args: args[0])
-socket.socket.connect = guarded(socket.socket.connect, of_socket)
-socket.socket.connect_ex = guarded(socket.socket.connect_ex, of_socket)
-"""
-
-# IPython runs this first: sliders are moved to where nothing may have been computed beforehand.
-MOVE_SLIDERS = """
-from tigerdiff.notebook import widgets as _widgets
-
-build = _widgets.slider_widget
-
-
-def moved(render, **kwargs):
-    values = [value for _, value in kwargs["options"]]
-    for value in {values[1], values[len(values) // 2], values[-2]}:
-        render(value, None)
-    return build(render, **kwargs)
-
-
-_widgets.slider_widget = moved
-"""
+every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
 
 def test_there_are_chapters():
@@ -108,7 +84,8 @@ def test_all_notebooks_install_in_the_same_way():
     assert len(firsts) == 1
 
 
-def closure(requirements):
+@functools.cache
+def closure(*requirements):
     """Names of the installed distributions that the requirements need, directly or not."""
     names, queue = set(), [(Requirement(text), "") for text in requirements]
     seen = set()
@@ -177,21 +154,16 @@ def alone(wheel, tmp_path_factory):
     needed = [Requirement(text) for text in installed.requires]
     declared = [str(r) for r in needed if not r.marker or r.marker.evaluate({"extra": "course"})]
     declared = [text.split(";")[0] for text in declared]
-    link_distributions(closure([*declared, "nbval", "ipykernel", "pytest"]), site)
+    link_distributions(closure(*declared, "nbval", "ipykernel", "pytest"), site)
 
-    guard = folder / "guard"
-    guard.mkdir()
-    (guard / "sitecustomize.py").write_text(NO_NETWORK)
     home = folder / "home"
-    startup = home / ".ipython/profile_default/startup"
-    startup.mkdir(parents=True)
-    (startup / "move_sliders.py").write_text(MOVE_SLIDERS)
-    kept = {
-        name: os.environ[name] for name in ("OMP_NUM_THREADS", "SYSTEMROOT") if name in os.environ
-    }
+    shutil.copytree(ROOT / "tools/kernel", home / ".ipython/profile_default/startup")
+    names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SYSTEMROOT", *LIMITS)
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     environment = kept | {
         "PATH": os.pathsep.join([str(python.parent), os.defpath]),
-        "PYTHONPATH": str(guard),
+        "PYTHONPATH": str(ROOT / "tools/guard"),
+        "TIGERDIFF_CHECK": "1",
         "HOME": str(home),
         "JUPYTER_DATA_DIR": str(home / "jupyter"),
     }
@@ -241,12 +213,211 @@ def test_every_file_of_the_package_is_in_the_wheel(alone, tmp_path):
     assert {name for name in ours if "__pycache__" not in name} <= shipped
 
 
+def imports_of(source, magics=False):
+    """Top-level names of the modules that the code imports, wherever it does."""
+    if magics:
+        source = "\n".join(re.sub(r"^(\s*)[%!].*", r"\1pass", x) for x in source.split("\n"))
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names)
+
+
+module_owners = functools.cache(importlib.metadata.packages_distributions)
+
+
+def undeclared(modules, *extras):
+    """Those of the modules that the package with these extras does not bring."""
+    extra = "".join(f"[{name}]" for name in [",".join(extras)] if name)
+    known, owners = closure(f"tigerdiff{extra}"), module_owners()
+    return {
+        name for name in modules if not {canonicalize_name(x) for x in owners.get(name, [])} & known
+    }
+
+
+def test_undeclared_modules_are_found():
+    assert undeclared({"torch", "diffusers", "sphinx"}) == {"diffusers", "sphinx"}
+    assert undeclared({"torch", "diffusers", "sphinx"}, "course") == {"sphinx"}
+    assert imports_of("def f():\n    from a.b import c\nimport d.e, os") == {"a", "d"}
+
+
 @every_notebook
-def test_a_notebook_runs_alone(path, alone, tmp_path):
+def test_a_notebook_imports_only_what_the_course_brings(path):
+    """So the one build, where everything is installed, proves that it runs anywhere."""
+    cells = nbformat.read(path, as_version=4).cells
+    codes = [cell.source for cell in cells if cell.cell_type == "code"]
+    modules = set().union(*(imports_of(code, magics=True) for code in codes))
+    assert undeclared(modules, "course") == set()
+
+
+def test_the_package_imports_only_what_it_declares():
+    for path in (ROOT / "tigerdiff").rglob("*.py"):
+        extras = ["course", *["inception"] * (path.stem == "inception")]
+        assert undeclared(imports_of(path.read_text(encoding="utf-8")), *extras) == set(), path
+
+
+def test_a_chapter_runs_alone(alone, tmp_path):
+    """One chapter, in an environment with nothing but the wheel and what it declares."""
+    path = ROOT / "book/02_forward_noising.ipynb"
     shutil.copy(path, tmp_path)
-    options = ["--nbval-lax", "--nbval-cell-timeout=300", "-q", "-p", "no:cacheprovider"]
+    options = ["--nbval-lax", "--nbval-cell-timeout=1800", "-q", "-p", "no:cacheprovider"]
     done = alone("-m", "pytest", *options, path.name, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     cells = nbformat.read(path, as_version=4).cells
     count = sum(cell.cell_type == "code" for cell in cells)
     assert f"{count} passed" in done.stdout
+
+
+def words(text):
+    """How many words a reader reads: no formulas, options of directives, addresses or labels."""
+    text = re.sub(r"\$\$.*?\$\$|```\{math\}.*?```", " ", text, flags=re.DOTALL)
+    text = re.sub(r"^\s*(:[\w-]+:.*|```.*|:::.*|\(.*\)=)$", " ", text, flags=re.MULTILINE)
+    text = re.sub(r"\$[^$]*\$|\]\([^)]*\)|\{[\w:]+\}`[^`]*`|<[^>]*>", " ", text)
+    return len(re.findall(r"[A-Za-z][\w’'-]*", text))
+
+
+def test_words_are_those_that_are_read():
+    text = "(label)=\n# A head\n\n$$\nx_t = 1\n$$ (eq)\n\nOf $x$ [a link](https://x.org/path).\n"
+    assert words(text + "```{note}\n:class: tip\nDon't.\n```") == 7
+
+
+@every_chapter
+def test_a_chapter_can_be_read_in_an_hour(path):
+    """At most 3,000 words and 80 cells before its exercises."""
+    cells = nbformat.read(path, as_version=4).cells
+    heads = [bool(re.search(r"^#+ .*exercises", c.source, re.I | re.M)) for c in cells]
+    before = cells[: heads.index(True)]
+    assert len(before) <= 80
+    assert sum(words(c.source) for c in before if c.cell_type == "markdown") <= 3000
+
+
+@pytest.fixture(scope="session")
+def executed(built_book):
+    """Each page with code as it was executed for the book: name to notebook."""
+    cache = get_cache(str(execute_pages.CACHE))
+    listed = execute_pages.listed_pages(yaml.safe_load((ROOT / "_toc.yml").read_text()))
+    sources = {page: execute_pages.read_page(execute_pages.source_of(page)) for page in listed}
+    found = {page: cache.match_cache_notebook(x).pk for page, x in sources.items() if x}
+    assert len(cache.list_cache_records()) == len(found), "jupyter-book executed a page again"
+    return {page: cache.get_cache_bundle(pk).nb for page, pk in found.items()}
+
+
+@pytest.fixture
+def compared(request):
+    """Gives a function that returns what nbval says of (reference, outputs): "" if equal."""
+    cell = IPyNbCell.__new__(IPyNbCell)  # without a kernel
+    skipped = ("metadata", "traceback", "execution_count", "output_type", "name")
+    cell.parent = SimpleNamespace(skip_compare=skipped, sanitize_patterns={})
+    cell.session, cell.config, cell.path = request.session, request.config, ROOT
+    cell.colors = nocolors
+
+    def compare(reference, outputs):
+        cell.compare_outputs(outputs, reference)
+        return "\n".join(cell.comparison_traceback)
+
+    return compare
+
+
+def test_nbval_sees_another_output(compared):
+    one, other = (nbformat.v4.new_output("stream", text=text) for text in ("1\n", "2\n"))
+    assert compared([one], [one]) == ""
+    assert "1" in compared([one], [other])
+    assert "Missing output" in compared([one], [])
+
+
+def test_outputs_that_are_exact_came_out_again(executed, compared):
+    """Cells tagged nbval-check-output, each against the output that the notebook stores."""
+    count = 0
+    for path in NOTEBOOKS:
+        page = path.relative_to(ROOT / "book").with_suffix("").as_posix()
+        if page not in executed:
+            continue
+        stored = nbformat.read(path, as_version=4).cells
+        codes = [cell for cell in stored if cell.cell_type == "code"]
+        ran = [cell for cell in executed[page].cells if cell.cell_type == "code"]
+        for reference, cell in zip(codes, ran, strict=True):
+            assert reference.source == cell.source
+            if "nbval-check-output" in reference.metadata.get("tags", []):
+                assert compared(reference.outputs, cell.outputs) == "", (page, cell.source)
+                count += 1
+    assert count, "no cell of the book is tagged nbval-check-output"
+
+
+def test_every_page_is_within_its_budget(executed):
+    """5 TFLOP, which does not depend on the machine, and 3 GB; the seconds are never judged."""
+    pages = json.loads((execute_pages.BUILD / "pages.json").read_text())["pages"]
+    assert pages.keys() == executed.keys()
+    over = {page: cost for page, cost in pages.items() if cost["tflop"] > 5}
+    assert over == {}
+    assert {page: cost for page, cost in pages.items() if (cost["peak_gb"] or 0) > 3} == {}
+    assert pages["04_ddpm_from_scratch"]["tflop"] > 0.05, "it trains a network"
+
+
+def run_in_kernel(source, folder, **variables):
+    """Execute one cell as a page of the book is; returns the notebook, its cost and its stderr."""
+    path = folder / "page.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), path)
+    code = (
+        "import json, sys, execute_pages; from pathlib import Path;"
+        "page, cost = execute_pages.execute(Path(sys.argv[1]), Path(sys.argv[2]), check=True);"
+        "print(json.dumps([page.cells[0].outputs, cost]))"
+    )
+    paths = os.pathsep.join([str(ROOT / "tools"), str(ROOT)])
+    environment = os.environ | {"PYTHONPATH": paths} | variables
+    command = [sys.executable, "-c", code, str(path), str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    outputs, cost = json.loads(done.stdout.splitlines()[-1])
+    return outputs, cost, done.stderr
+
+
+def test_the_laptop_and_its_patient_threads_take_hold_in_a_kernel(tmp_path):
+    """What `make LAPTOP=1` exports, seen by torch and by OpenMP in the kernel of a page."""
+    printed = subprocess.run(
+        ["make", "-pn", "LAPTOP=1", "lint"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout
+    names = {"OMP_WAIT_POLICY", *LIMITS}
+    found = {name: re.search(rf"^{name} :?= (.*)$", printed, re.M)[1] for name in names}
+    source = """
+import json, socket, torch
+from tigerdiff import has_bfloat16
+try:
+    socket.create_connection(("example.org", 80))
+except OSError as error:
+    refused = str(error)
+print(json.dumps([torch.backends.cpu.get_cpu_capability(), has_bfloat16(), refused]))
+"""
+    outputs, _, stderr = run_in_kernel(source, tmp_path, OMP_DISPLAY_ENV="TRUE", **found)
+    capability, bfloat16, refused = json.loads(outputs[0]["text"])
+    assert (capability, bfloat16) == ("AVX2", False)
+    assert "no network in this test" in refused
+    seen = stderr + "".join(output.get("text", "") for output in outputs)
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in seen
+
+
+def test_a_pages_operations_are_counted(tmp_path):
+    """Drawing and training, as torch's own slow counter counts them; nothing on meta tensors."""
+    source = """
+import torch
+from tigerdiff import NoiseSchedule, UNet, diffusion_loss
+torch.manual_seed(0)
+model, x = UNet(16, channels=16), torch.zeros(2, 3, 16, 16)
+t = torch.tensor([1, 500])
+with torch.no_grad():
+    model(x, t)
+diffusion_loss(model, NoiseSchedule.cosine(), x, t, x).backward()
+with torch.device("meta"):
+    UNet(16, channels=16)(torch.zeros(64, 3, 16, 16), torch.zeros(64))
+"""
+    _, cost, _ = run_in_kernel(source, tmp_path)
+    model, x = UNet(16, channels=16), torch.zeros(2, 3, 16, 16)
+    t = torch.tensor([1, 500])
+    with FlopCounterMode(display=False) as counter:
+        with torch.no_grad():
+            model(x, t)
+        diffusion_loss(model, NoiseSchedule.cosine(), x, t, x).backward()
+    assert cost["tflop"] * 1e12 == pytest.approx(counter.get_total_flops(), rel=0.05)
+    assert 0.1 < cost["peak_gb"] < 3
