@@ -17,7 +17,7 @@ from bench.networks import DIFFUSERS, LUCIDRAINS, OURS, our_config
 from bench.timing import autocast, device
 from tigerdiff import EMA, diffusion_loss
 from tigerdiff.diffusion import make_schedule
-from tigerdiff.training.loop import adamw
+from tigerdiff.training.run import adamw
 
 
 class Trainer(NamedTuple):

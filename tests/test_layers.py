@@ -32,8 +32,6 @@ STILL_LONG = {
     "commands.options.evaluate_command",
     "pretrained.hub.fetch",
     "tigers.painting.maps.head",
-    "training.loop",
-    "training.loop.train",
 }
 
 

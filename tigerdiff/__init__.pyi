@@ -53,7 +53,7 @@ from .training.checkpoints import load_checkpoint as load_checkpoint
 from .training.checkpoints import save_checkpoint as save_checkpoint
 from .training.config import TrainConfig as TrainConfig
 from .training.ema import EMA as EMA
-from .training.loop import TrainStep as TrainStep
 from .training.loop import diffusion_loss as diffusion_loss
 from .training.loop import train as train
+from .training.run import TrainStep as TrainStep
 from .unet import UNet as UNet

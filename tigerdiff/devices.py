@@ -31,16 +31,26 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
     return device
 
 
-def has_bfloat16() -> bool:
+def has_bfloat16(device: torch.device | None = None) -> bool:
     """Say whether bfloat16 is fast here: on most GPUs, and on CPUs with AMX or AVX-512 BF16.
 
     A CPU that the environment limits to AVX2 (``ATEN_CPU_CAPABILITY=avx2`` and the like) counts
     as one without. Where bfloat16 is emulated it is many times slower than float32.
+
+    Args:
+        device: None: the best that is there.
     """
-    device = find_device()
+    device = device or find_device()
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu" or any("avx2" in os.environ.get(name, "").lower() for name in LIMITS):
         return False
     units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # not in the oldest torch
     return any(getattr(torch.cpu, name, bool)() for name in units)
+
+
+def precision_on(device: torch.device) -> str:
+    """Return how accelerate trains on a device: "bf16", "fp16" on CUDA without it, or "no"."""
+    if has_bfloat16(device):
+        return "bf16"
+    return "fp16" if device.type == "cuda" else "no"

@@ -39,7 +39,7 @@ from tigerdiff.data.files import replacing
 from tigerdiff.data.tensors import seeded_generator
 from tigerdiff.devices import has_bfloat16
 from tigerdiff.tigers.tiger import Tiger
-from tigerdiff.training.loop import adamw
+from tigerdiff.training.run import adamw
 
 NAME = "mini-sd-tiger"
 TARGET = Path(__file__).parent.parent / "tigerdiff/pretrained/weights" / NAME

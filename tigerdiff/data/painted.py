@@ -7,7 +7,7 @@ import io
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from tigerdiff.data import files as _files
 from tigerdiff.data.batches import check_place
@@ -42,7 +41,8 @@ def painted_batches(
     rank: int = 0,
     world_size: int = 1,
     device: torch.device | str = "cpu",
-) -> Iterator[Tensor]:
+    attributes: Sequence[str] = (),
+) -> Iterator[Any]:
     """Yields batches of new painted tigers for ever; batch k is a pure function of arguments and k.
 
     The stream is tigers 0, 1, 2 ... of :func:`tigerdiff.procedural_tigers`, each seen once: there
@@ -58,22 +58,31 @@ def painted_batches(
         rank: number of this process.
         world_size: number of processes.
         device: where they are painted.
+        attributes: such as ``("fur", "mouth")``, whose words then come with the tigers.
 
     Returns:
-        an endless iterator of float32 ``(batch_size, 3, size, size)`` in [-1, 1].
+        an endless iterator of float32 ``(batch_size, 3, size, size)`` in [-1, 1]; with
+        ``attributes`` of pairs, that and int64 ``(batch_size, len(attributes))``, the words as
+        indices into ``CHOICES``.
 
     Raises:
         ValueError: an argument is out of range (at the call, not at the first batch).
     """
     check_painted("size", size, seed)
     check_place(batch_size, seed, start, rank, world_size)
+    if unknown := set(attributes) - set(CHOICES):
+        raise ValueError(f"attributes must be of {', '.join(CHOICES)} (got {unknown.pop()!r})")
 
     together = _together(torch.device(device), batch_size)
 
-    def painted(first: int) -> Iterator[Tensor]:
+    def painted(first: int) -> Iterator[Any]:
         places = [(k * world_size + rank) * batch_size for k in range(first, first + together)]
         tigers = [t for at in places for t in series(batch_size, seed, start=at)]
-        return map(to_float, paint(tigers, size, device).split(batch_size))
+        x = map(to_float, paint(tigers, size, device).split(batch_size))
+        if not attributes:
+            return x
+        words = [[CHOICES[name].index(getattr(t, name)) for name in attributes] for t in tigers]
+        return zip(x, torch.tensor(words, device=device).split(batch_size))
 
     return itertools.chain.from_iterable(map(painted, itertools.count(start, together)))
 

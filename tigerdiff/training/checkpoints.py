@@ -1,18 +1,19 @@
-"""A run's folder: checkpoints that are whole or not there at all, the log, and grids of samples.
+"""Checkpoints that are whole or not there at all, and grids of samples.
 
 Weights and the optimiser's moments are safetensors, the rest is JSON: nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-import logging
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -26,8 +27,8 @@ from tigerdiff.unet import UNet
 FORMAT = 1  # of a checkpoint: raise it when an older tigerdiff could not read a newer one
 FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json")
 STATE = {"step": int, "ema_step": int, "images": int, "network": dict, "config": dict}
+NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}  # a disk that syncs files only
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps for each weight
-COLUMNS = "step,loss,images_per_second,learning_rate,seconds"
 
 
 def save_checkpoint(
@@ -39,6 +40,8 @@ def save_checkpoint(
     step: int,
     config: dict[str, Any],
     images: int,
+    content: str | None = None,
+    scaler: dict[str, Any] | None = None,
     keep_last: int = 3,
 ) -> Path:
     """Write ``out/checkpoints/step-000500``, then drop all but the newest few.
@@ -55,48 +58,72 @@ def save_checkpoint(
         step: number of steps done.
         config: JSON-able arguments of the run, with at least "schedule", "T" and "seed".
         images: number of images that it is trained on.
+        content: a hash of these images, None for painted tigers.
+        scaler: state of the gradient scaler, where it trains in float16.
         keep_last: number of checkpoints that stay.
 
     Returns:
         The checkpoint's folder.
+
+    Raises:
+        OSError: if it cannot be written; the one before is kept, and nothing of this one.
     """
-    checkpoints = Path(out) / "checkpoints"
+    checkpoints = Path(out).expanduser() / "checkpoints"
     folder, partial = checkpoints / f"step-{step:06d}", checkpoints / f".partial-{step:06d}"
     if folder in complete_checkpoints(out):
         return folder
     for left_over in checkpoints.glob(".partial-*"):
         shutil.rmtree(left_over)
-    partial.mkdir(parents=True)
     moments = {
         f"{name}/{key}": value
         for name, weight in model.named_parameters()
         for key, value in optimizer.state[weight].items()
     }
-    weights = (model.state_dict(), ema.model.state_dict(), moments)
-    for file, tensors in zip(FILES[:3], weights, strict=True):
-        save_file({name: x.cpu().contiguous() for name, x in tensors.items()}, partial / file)
     state = {
         "format": FORMAT,
         "step": step,  # with the seed, all the state that the random numbers have
         "ema_step": ema.step,
         "images": images,
+        "content": content,
+        "scaler": scaler,
         "network": model.config,
         "config": config,
     }
-    (partial / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-    for path in (*partial.iterdir(), partial):
-        _to_disk(path)
-    if folder.exists():  # without all of its files
-        shutil.rmtree(folder)
-    os.replace(partial, folder)
-    _to_disk(checkpoints)
+    with _nothing_left(partial):
+        partial.mkdir(parents=True)
+        weights = (model.state_dict(), ema.model.state_dict(), moments)
+        for file, tensors in zip(FILES[:3], weights, strict=True):
+            save_file({name: x.cpu().contiguous() for name, x in tensors.items()}, partial / file)
+        (partial / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+        for path in (*partial.iterdir(), partial):
+            _to_disk(path)
+        if folder.exists():  # without all of its files
+            shutil.rmtree(folder)
+        os.replace(partial, folder)
+        _to_disk(checkpoints)
     for old in complete_checkpoints(out)[:-keep_last]:
         shutil.rmtree(old)
     return folder
 
 
+@contextmanager
+def _nothing_left(partial: Path) -> Iterator[None]:
+    """Remove what was written if it could not be finished, and say so in one sentence."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a disk
+        shutil.rmtree(partial, ignore_errors=True)
+        there = complete_checkpoints(partial.parent.parent)
+        raise OSError(
+            f"the checkpoint {partial.parent / partial.name.replace('.partial', 'step')} cannot be "
+            f"written ({getattr(error, 'strerror', None) or error}): "
+            f"{there[-1].name if there else 'no other'} is kept; make room, then go on with "
+            "--resume (resume=True)"
+        ) from error
+
+
 def load_checkpoint(path: str | Path) -> tuple[UNet, NoiseSchedule]:
-    """The network with its averaged weights, on the CPU and in eval mode, and its noise schedule.
+    """Return the averaged network, on the CPU and in eval mode, and its noise schedule.
 
     Args:
         path: a run's folder, whose newest complete checkpoint is taken, or one checkpoint's folder.
@@ -145,12 +172,12 @@ def restore(
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """The newest complete checkpoint of a run's folder, or ``path`` itself if it is a checkpoint.
+    """Return the newest complete checkpoint of a run's folder, or ``path`` if it is a checkpoint.
 
     Raises:
         FileNotFoundError: if there is none.
     """
-    if not (path := Path(path)).exists():
+    if not (path := Path(path).expanduser()).exists():
         raise FileNotFoundError(f"{path} does not exist: name a run's folder, like runs/tigers")
     missing = [file for file in FILES if not (path / file).is_file()]
     if not missing:
@@ -163,17 +190,17 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def complete_checkpoints(out: str | Path) -> list[Path]:
-    """The complete checkpoints of a run's folder, oldest first."""
+    """Return the complete checkpoints of a run's folder, oldest first."""
     folders = [
         folder
-        for folder in (Path(out) / "checkpoints").glob("step-*")
+        for folder in (Path(out).expanduser() / "checkpoints").glob("step-*")
         if all((folder / file).is_file() for file in FILES)
     ]
     return sorted(folders, key=lambda folder: (len(folder.name), folder.name))
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """What a checkpoint's state.json says.
+    """Return what a checkpoint's state.json says.
 
     Raises:
         ValueError: if it is damaged, or written by a newer tigerdiff.
@@ -202,13 +229,13 @@ def save_grid(images: Tensor, path: str | Path) -> None:
     """
     from torchvision.utils import save_image
 
-    check_picture_name(path)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    path = check_picture_name(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_image(images / 255, path, nrow=math.ceil(math.sqrt(len(images))))
 
 
-def check_picture_name(path: str | Path) -> None:
-    """Nothing, if a picture can be written under this name.
+def check_picture_name(path: str | Path) -> Path:
+    """Return the path, with ~ expanded, under which a picture can be written.
 
     Raises:
         ValueError: if its ending names no kind of picture.
@@ -216,47 +243,7 @@ def check_picture_name(path: str | Path) -> None:
     kinds = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
     if Path(path).suffix.lower() not in kinds:
         raise ValueError(f"{path}: out must end in one of {', '.join(kinds)}")
-
-
-class RunLog:
-    """The files that grow with a run: log.txt, the warnings, and log.csv, a line for each step."""
-
-    def __init__(self, out: str | Path) -> None:
-        self.out = Path(out)
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.table: IO[str] | None = None
-        path = self.out / "log.txt"  # names photos, which need not be UTF-8
-        self.warnings = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
-        self.warnings.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logging.getLogger("tigerdiff").addHandler(self.warnings)
-
-    def begin(self, start: int) -> None:
-        """Open log.csv without the lines after ``start``, which come again, and half a line."""
-        path, kept = self.out / "log.csv", []
-        if start and path.exists():
-            rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
-            kept = [row for row in rows if len(row) == 5 and int(row[0]) <= start]
-        self.seconds = float(kept[-1][-1]) if kept else 0.0
-        part = path.with_suffix(".part")
-        part.write_text("\n".join([COLUMNS, *(",".join(row) for row in kept)]) + "\n")
-        os.replace(part, path)
-        self.table = path.open("a")
-
-    def write(self, records: Sequence[tuple[int, float, float, float]], seconds: float) -> None:
-        """Add (step, loss, images per second, learning rate) of steps that took ``seconds``."""
-        assert self.table is not None, "begin() comes first"
-        for step, loss, speed, learning_rate in records:
-            self.seconds += seconds / len(records)
-            row = f"{step},{loss:.6g},{speed:.4g},{learning_rate:.6g},{self.seconds:.3f}\n"
-            self.table.write(row)
-        self.table.flush()
-
-    def close(self) -> None:
-        """Close both files."""
-        logging.getLogger("tigerdiff").removeHandler(self.warnings)
-        self.warnings.close()
-        if self.table:
-            self.table.close()
+    return Path(path).expanduser()
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -278,11 +265,15 @@ def _damaged(path: Path, error: Exception | str) -> str:
 
 
 def _to_disk(path: Path) -> None:
-    """Make a file or a folder's list of names survive a power cut."""
-    if path.is_dir() and os.name == "nt":  # Windows cannot open a folder, and need not
+    """Make a file or a folder's list of names survive a power cut, as far as the disk can."""
+    folder = path.is_dir()
+    if folder and os.name == "nt":  # Windows cannot open a folder, and need not
         return
-    handle = os.open(path, os.O_RDWR if path.is_file() and os.name == "nt" else os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:  # network shares and shared folders of virtual machines cannot
+        if not folder or error.errno not in NO_FOLDERS:
+            raise
     finally:
         os.close(handle)

@@ -4,43 +4,32 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import numbers
-import operator
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from tigerdiff.training.checks import check_out, check_size, levels, real_number, whole_number
 
-from tigerdiff.data.painted import check_painted
-from tigerdiff.data.photos import load_folder
-from tigerdiff.diffusion import Prediction
-from tigerdiff.unet import UNet
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tigerdiff.diffusion import Prediction
+    from tigerdiff.unet import UNet
 
 # Of the levels from the image's own size down to 8 pixels or so: one level, two, three ...
-MULTIPLIERS = ((4,), (2, 4), (1, 3, 6), (1, 2, 4, 6), (1, 1, 2, 4, 6), (1, 1, 1, 2, 4, 6))
+MULTIPLIERS = (
+    *((4,), (2, 4), (1, 3, 6), (1, 2, 4, 6), (1, 1, 2, 4, 6)),
+    *((1, 1, 1, 2, 4, 6), (1, 1, 1, 1, 2, 4, 6)),
+)
+PAINTED_CLASSES = ("fur", "backdrop", "mouth", "age")  # what a picture of 32 pixels shows
+LEAST = {  # that each whole number may be
+    **{"image_size": 1, "channels": 8, "steps": 1, "batch_size": 1, "warmup_steps": 0, "T": 1},
+    **{"blocks": 1, "seed": 0, "checkpoint_every": 1, "sample_every": 0, "keep_last": 1},
+}
 
 logger = logging.getLogger(__name__)
-
-# The least that each whole number may be.
-LEAST = {
-    "image_size": 1,
-    "steps": 1,
-    "batch_size": 1,
-    "warmup_steps": 0,
-    "T": 1,
-    "blocks": 1,
-    "seed": 0,
-    "checkpoint_every": 1,
-    "sample_every": 0,
-    "keep_last": 1,
-}
-MAY_CHANGE = {
-    *("data", "out", "steps", "compile", "checkpoint_every", "sample_every", "keep_last", "resume")
-}
 
 
 @dataclass(frozen=True)
@@ -48,34 +37,38 @@ class TrainConfig:
     """Everything that decides a training run.
 
     Args:
-        data: a folder of photos at any depth, images as a uint8 tensor (N, 3, S, S), or the word
-            "painted" for painted tigers, each of them new ("./painted" is a folder of that name).
-        out: the run's own folder, for checkpoints, samples and logs.
-        image_size: height and width in pixels that the network is trained at.
-        steps: number of optimiser steps, counted from the very start of the run.
+        data: a folder of photos, at any depth, or the word "painted": tigers without end
+            ("./painted" is a folder of that name); in Python also images, uint8 (N, 3, S, S).
+        out: the run's own folder, such as runs/tigers, for checkpoints, samples and logs.
+        image_size: height and width of the images in pixels.
+        steps: steps of training, counted from the very start of the run.
         batch_size: images per step, over all processes together.
         learning_rate: of AdamW, after the warm-up.
         warmup_steps: steps over which the learning rate rises from 0.
-        schedule: noise schedule, "linear" or "cosine".
+        schedule: how noise grows with time, "linear" or "cosine".
         T: number of noising steps.
         prediction: what the network predicts, "eps", "x0" or "v".
-        channels: of the network's first level.
+        channels: channels of the network's first level, a multiple of 8.
         multipliers: channels of each level in units of ``channels``; None: down to 8 px or so.
         blocks: residual blocks per level.
         attention: resolutions in pixels with self-attention; None: the last level's.
-        dropout: share of activations dropped while training, 0 ... 1.
-        ema_decay: of the averaged weights that samples are drawn with.
+        dropout: share of activations dropped while training, at least 0 and below 1.
+        ema_decay: decay of the averaged weights that samples are drawn with.
         gradient_clip: largest norm of the gradient.
-        compile: compile the network first (``torch.compile``): a minute or two, then faster steps.
-        seed: the same seed gives the same run; 0 ... 2**64 - 1, or 2**31 - 1 for painted tigers.
+        compile: compile the network first: a minute or two, then faster steps.
+        seed: the same seed gives the same run; below 2**64, or 2**31 for painted tigers.
         checkpoint_every: steps from one checkpoint to the next.
         sample_every: steps from one grid of 16 samples to the next; 0 draws none.
         keep_last: number of checkpoints that are kept.
         resume: go on from the newest checkpoint in ``out``.
+        conditional: train a network that can be asked for attributes: of painted tigers fur,
+            backdrop, mouth and age; of a folder the columns of its metadata.csv that hold
+            2 to 50 different words.
         classes: attribute to words that the network is conditioned on; None: unconditional.
         labels: int64 (N, number of attributes), each image's words as indices into ``classes``.
         condition_dropout: share of the steps' labels that are left out, of each attribute alone and
-            of all together (Ho & Salimans 2022, algorithm 1), 0 ... 1.
+            of all together (Ho & Salimans 2022, algorithm 1), at least 0 and below 1.
+        device: what to train on, "cpu", "cuda" or "mps"; None: the GPU if there is one.
 
     Raises:
         ValueError: naming the argument that is out of range, or of the wrong kind.
@@ -105,39 +98,64 @@ class TrainConfig:
     sample_every: int = 1000
     keep_last: int = 3
     resume: bool = False
+    conditional: bool = False
     classes: Mapping[str, Sequence[str]] | None = None
     labels: Tensor | None = None
     condition_dropout: float = 0.1
+    device: str | None = None
 
     def __post_init__(self) -> None:
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
         for name, least in LEAST.items():
-            object.__setattr__(self, name, _whole(name, getattr(self, name), least))
+            put(name, whole_number(name, getattr(self, name), least))
         if self.seed >= 2**64:
             raise ValueError(f"seed must be below 2**64 (got {self.seed})")
-        object.__setattr__(self, "channels", _whole("channels", self.channels, 8))
         for name in ("multipliers", "attention"):
             if (values := getattr(self, name)) is not None:
                 if not isinstance(values, Sequence) or isinstance(values, str):
                     raise ValueError(f"{name} must be a list of whole numbers (got {values!r})")
-                whole = tuple(_whole(f"each of {name}", value, 1) for value in values)
-                object.__setattr__(self, name, whole)
-        for name in ("learning_rate", "gradient_clip", "dropout", "ema_decay", "condition_dropout"):
-            object.__setattr__(self, name, _real(name, getattr(self, name)))
+                put(name, tuple(whole_number(f"each of {name}", value, 1) for value in values))
         for name in ("learning_rate", "gradient_clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be above 0 and finite (got {getattr(self, name)})")
+            put(name, real_number(name, getattr(self, name), positive=True))
         for name in ("dropout", "ema_decay", "condition_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 0 and below 1 (got {getattr(self, name)})"
-                )
+            put(name, real_number(name, getattr(self, name)))
         if self.prediction not in ("eps", "x0", "v"):
             raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {self.prediction!r})")
         if self.schedule not in ("linear", "cosine"):
             raise ValueError(f"schedule must be 'linear' or 'cosine' (got {self.schedule!r})")
+        if isinstance(self.data, (str, Path)) and not self.painted:
+            put("data", Path(self.data).expanduser())
+        put("out", Path(self.out).expanduser())
         if self.painted:
+            from tigerdiff.data.painted import check_painted
+
             check_painted("image_size", self.image_size, self.seed)
-        _check_out(None if self.painted else self.data, Path(self.out))
+        check_out(self.data if isinstance(self.data, Path) else None, Path(self.out))
+        if self.multipliers is None and self.attention is None:
+            check_size(self.image_size)
+        put("classes", self._classes())
+
+    def _classes(self) -> Mapping[str, Sequence[str]] | None:
+        """Return the attributes and their words, which ``conditional`` reads from the data."""
+        if self.conditional and self.painted:
+            from tigerdiff.tigers.tiger import CHOICES
+
+            return {name: CHOICES[name] for name in PAINTED_CLASSES}
+        if self.conditional and isinstance(self.data, Path):
+            from tigerdiff.training.labels import read_classes
+
+            return read_classes(self.data)
+        if bool(self.classes) != (self.labels is not None):
+            raise ValueError("classes and labels go together: give both or none")
+        is_tensor = not isinstance(self.data, (str, Path))
+        if bool(self.classes) != is_tensor and (self.classes or self.conditional):
+            raise ValueError(
+                "data must be a tensor where classes and labels are given: conditional=True reads "
+                "them from a folder, or takes those of painted tigers"
+            )
+        return self.classes
 
     @property
     def painted(self) -> bool:
@@ -145,11 +163,12 @@ class TrainConfig:
         return isinstance(self.data, str) and self.data == "painted"
 
     def network(self) -> UNet:
-        """A fresh network of this configuration; the same seed gives the same weights."""
-        levels = 1
-        while self.image_size % 2**levels == 0 and self.image_size >> levels >= 8 and levels < 6:
-            levels += 1
-        multipliers = self.multipliers or MULTIPLIERS[levels - 1]
+        """Return a fresh network of this configuration; the same seed gives the same weights."""
+        import torch
+
+        from tigerdiff.unet import UNet
+
+        multipliers = self.multipliers or MULTIPLIERS[levels(self.image_size) - 1]
         lowest = self.image_size >> (len(multipliers) - 1)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)  # leaves those of the GPUs alone
@@ -165,7 +184,7 @@ class TrainConfig:
             )
 
     def images(self, progress: bool = True) -> Tensor | None:
-        """The images to train on, uint8 (N, 3, image_size, image_size), or None if ``painted``.
+        """Return the images to train on, uint8 (N, 3, image_size, image_size); None: painted.
 
         Raises:
             ValueError: if ``data`` is a tensor of another shape or dtype.
@@ -175,76 +194,35 @@ class TrainConfig:
             if Path("painted").is_dir():
                 logger.warning("painted tigers are used; the folder painted would be ./painted")
             return None
-        if not isinstance(self.data, Tensor):
+        if isinstance(self.data, (str, Path)):
+            from tigerdiff.data.photos import load_folder
+
             return load_folder(self.data, self.image_size, progress=progress)
+        import torch
+
         wanted = (3, self.image_size, self.image_size)
-        if self.data.dtype != torch.uint8 or tuple(self.data.shape[1:]) != wanted:
+        dtype, shape = (getattr(self.data, name, None) for name in ("dtype", "shape"))
+        if dtype != torch.uint8 or tuple(shape or ())[1:] != wanted:
             raise ValueError(
                 f"data must be uint8 (N, 3, {self.image_size}, {self.image_size}) as image_size "
-                f"says (got {tuple(self.data.shape)} {self.data.dtype})"
+                f"says (got {type(self.data).__name__} {tuple(shape or ())} {dtype})"
             )
         return self.data
 
     def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step: rises evenly over the warm-up, then stays."""
+        """Return the learning rate of a step: it rises evenly over the warm-up, then stays."""
         return self.learning_rate * min(1.0, step / max(1, self.warmup_steps))
 
-    def check_same_run(self, network: UNet, state: dict[str, Any]) -> None:
-        """Nothing, if a checkpoint with this ``state`` can be gone on with.
-
-        Raises:
-            ValueError: naming what it was trained with that is another now.
-        """
-        now = self.to_json()
-        pairs = [(name, now.get(name), then) for name, then in state["config"].items()]
-        for name in sorted(state["network"].keys() | network.config):
-            pairs.append((f"network {name}", network.config.get(name), state["network"].get(name)))
-        for name, ours, then in pairs:
-            if name not in MAY_CHANGE and ours != then:
-                raise ValueError(
-                    f"{name} is {ours!r} but the run in {self.out} has {then!r}: "
-                    f"resume with the same {name}, or start a new run in another folder"
-                )
-
     def to_json(self) -> dict[str, Any]:
-        """The arguments as a JSON-able dict; a tensor of images is named by its shape."""
-        data = self.data
-        described = f"tensor {tuple(data.shape)}" if isinstance(data, Tensor) else str(data)
-        if described == "painted" and not self.painted:  # a Path, which drops its "./"
-            described = "./painted"
+        """Return the arguments as a JSON-able dict, with absolute paths.
+
+        Images as a tensor are named by its shape, and labels are left out.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values |= {"data": described, "out": str(self.out)}
+        if isinstance(self.data, Path):
+            values["data"] = os.path.abspath(self.data)
+        elif not isinstance(self.data, str):
+            values["data"] = f"tensor {tuple(self.data.shape)}"
+        values["out"] = os.path.abspath(self.out)
         del values["labels"]
         return json.loads(json.dumps(values))  # tuples become lists here, not only after reading
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    """The value as an int, if it is a whole number (also one of NumPy's) of at least ``least``."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least} (got {value!r})")
-    return operator.index(value)
-
-
-def _real(name: str, value: Any) -> float:
-    """The value as a float, if it is a number."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise ValueError(f"{name} must be a number (got {value!r})")
-    return float(value)
-
-
-def _check_out(data: str | Path | Tensor | None, out: Path) -> None:
-    """Nothing, if ``out`` can be a folder and its pictures would not turn into photos of data."""
-    samples = (out / "samples").resolve()
-    there = [path for path in (samples, *samples.parents) if path.exists()]
-    if not there[0].is_dir():
-        raise NotADirectoryError(
-            f"out must be a folder, and {there[0]} is a file: choose another out, like runs/tigers"
-        )
-    if data is None or isinstance(data, Tensor):
-        return
-    photos = Path(data).expanduser()
-    if photos.exists() and any(path.samefile(photos) for path in there):
-        raise ValueError(
-            f"out ({out}) must not be in data ({data}), whose photos its pictures would join: "
-            "choose another out, like runs/tigers"
-        )

@@ -1,0 +1,122 @@
+"""What a run needs of the machine, known before its first step."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from tigerdiff.devices import find_device, precision_on
+from tigerdiff.training.config import TrainConfig
+from tigerdiff.unet import UNet
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+logger = logging.getLogger(__name__)
+
+
+def make_accelerator(name: str | None) -> Accelerator:
+    """Return device, precision and processes: the named device, or what machine and launcher have.
+
+    Raises:
+        ImportError: if accelerate is missing.
+        ValueError: if there is no such device.
+    """
+    try:
+        from accelerate import Accelerator, InitProcessGroupKwargs
+        from accelerate.state import AcceleratorState
+    except ImportError:
+        raise ImportError("training needs accelerate: pip install 'tigerdiff[train]'") from None
+    device = find_device(name)
+    before = AcceleratorState._shared_state  # accelerate keeps the first choice of a process
+    precision = precision_on(device)
+    if before and (before["device"].type, before["_mixed_precision"]) != (device.type, precision):
+        AcceleratorState._reset_state(reset_partial_state=True)
+    patience = [InitProcessGroupKwargs(timeout=timedelta(hours=2))]  # while one decodes the photos
+    cpu = device.type == "cpu"
+    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=patience)
+
+
+def check_compiler() -> None:
+    """Raise unless there is a C++ compiler, which torch.compile needs.
+
+    Raises:
+        FileNotFoundError: naming the remedy.
+    """
+    names = [os.environ.get("CXX"), "g++", "clang++", "cl"]
+    if not any(shutil.which(name) for name in names if name):
+        raise FileNotFoundError(
+            "compile needs a C++ compiler, and none of g++, clang++ and cl is on the PATH: install "
+            "one, or train without --compile (compile=False)"
+        )
+
+
+def step_memory(network: UNet, batch_size: int) -> int:
+    """Return the bytes that a step in float32 holds: weights, moments, and what is kept to go back.
+
+    Nothing is computed: the network runs on torch's "meta" device, where tensors have shapes only.
+
+    Args:
+        network: the network in training.
+        batch_size: images per process.
+    """
+    size: Any = network.config["size"]
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            storage = tensor.untyped_storage()
+            kept[storage._cdata] = storage.nbytes()
+            alive.append(storage)  # so that no address comes twice
+        return tensor
+
+    alive: list[torch.UntypedStorage] = []
+    with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        shadow: Any = UNet(**network.config)
+        shadow(torch.empty(batch_size, 3, size, size), torch.ones(batch_size))
+    weights = sum(weight.nbytes for weight in network.parameters())
+    return sum(kept.values()) + 5 * weights  # weights, their gradients, average and two moments
+
+
+def check_memory(network: UNet, batch_size: int, device: torch.device) -> None:
+    """Log what a step will need, and warn if the machine has less."""
+    need = step_memory(network, batch_size)
+    logger.info("A step holds about %s in memory.", in_words(need))
+    there = memory_of(device)
+    if there and need > there:
+        logger.warning(
+            "%s are needed and %s has %s: lower batch_size, channels or image_size",
+            in_words(need), "the GPU" if device.type == "cuda" else "this machine", in_words(there),
+        )  # fmt: skip
+
+
+def memory_of(device: torch.device) -> int | None:
+    """Return the bytes that are there in all, where the system says it."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    names = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
+    if device.type != "cpu" or not set(names) <= set(getattr(os, "sysconf_names", ())):
+        return None
+    return os.sysconf(names[0]) * os.sysconf(names[1])
+
+
+def in_words(n: int) -> str:
+    """Return a number of bytes with its unit."""
+    return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.0f} MiB"
+
+
+def check_disk(network: UNet, config: TrainConfig) -> None:
+    """Warn if the disk has no room for the checkpoints of a run, one of them half written."""
+    weights = sum(weight.nbytes for weight in network.parameters())
+    need, free = 4 * weights * (config.keep_last + 1), shutil.disk_usage(config.out).free
+    if free < need:
+        logger.warning(
+            "the disk of %s has %s left, and %d checkpoints take %s: make room, or lower keep_last",
+            config.out, in_words(free), config.keep_last + 1, in_words(need),
+        )  # fmt: skip

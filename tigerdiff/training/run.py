@@ -1,0 +1,293 @@
+"""A run while it goes on: what it starts from, what it writes and when, and how it ends.
+
+`train` in `loop` says what a step is; everything else about a run is here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tigerdiff.data.files import replacing
+from tigerdiff.data.tensors import to_uint8
+from tigerdiff.diffusion import NoiseSchedule, make_schedule
+from tigerdiff.sampling import ddim
+from tigerdiff.training import checkpoints
+from tigerdiff.training.checks import check_same_run
+from tigerdiff.training.config import TrainConfig
+from tigerdiff.training.ema import EMA
+from tigerdiff.training.examples import Examples, load_examples
+from tigerdiff.training.lock import locked
+from tigerdiff.training.log import RunLog
+from tigerdiff.training.machine import (
+    check_compiler,
+    check_disk,
+    check_memory,
+    make_accelerator,
+)
+from tigerdiff.unet import UNet
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+logger = logging.getLogger(__name__)
+
+
+class TrainStep(NamedTuple):
+    """One step of training: its number from 1, mean loss, speed, and learning rate."""
+
+    step: int
+    loss: float
+    images_per_second: float
+    learning_rate: float
+
+
+@contextmanager
+def open_run(config: TrainConfig, stop: Event) -> Iterator[Run]:
+    """Prepare a run, keep its folder for it, and save it if it is left early or interrupted.
+
+    Nothing that an earlier run has left in ``config.out`` is changed before everything that can be
+    wrong has been checked. Raises what :func:`tigerdiff.train` says.
+    """
+    accelerator = make_accelerator(config.device)
+    if config.batch_size % accelerator.num_processes:
+        raise ValueError(
+            f"batch_size must be divisible by the {accelerator.num_processes} processes "
+            f"(got {config.batch_size})"
+        )
+    if config.compile:
+        check_compiler()
+    network = config.network()
+    starting_point(config, network)
+    out = Path(config.out)
+    with ExitStack() as at_end:
+        at_end.callback(accelerator.end_training)
+        log = None
+        if accelerator.is_main_process:  # the one that writes
+            at_end.enter_context(locked(out))
+            log = at_end.enter_context(closing(RunLog(out)))
+        checkpoint, start = starting_point(config, network)  # none may have come in between
+        if log:
+            check_memory(
+                network, config.batch_size // accelerator.num_processes, accelerator.device
+            )
+            check_disk(network, config)
+        with accelerator.main_process_first():  # the others find the photos in the cache
+            examples = load_examples(config, progress=accelerator.is_main_process)
+        run = Run(config, accelerator, stop, network, examples, log)
+        run.begin(checkpoint, start)
+        try:
+            yield run
+        except (GeneratorExit, KeyboardInterrupt):
+            run.save_interrupted()
+            raise
+
+
+class Run:
+    """The state of a run: network, average and optimiser, steps done, measured and saved.
+
+    Args:
+        config: what decides the run.
+        accelerator: device, precision and processes.
+        stop: when it is set, the run saves and ends.
+        network: a fresh one, on the CPU.
+        examples: what is trained on.
+        log: of the process that writes; None for the others.
+
+    Attributes:
+        model: the network as training calls it: compiled, in mixed precision, over all processes.
+        step: number of steps done.
+        stopped: whether ``stop`` has been set in any process.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        accelerator: Accelerator,
+        stop: Event,
+        network: UNet,
+        examples: Examples,
+        log: RunLog | None,
+    ) -> None:
+        self.config, self.accelerator, self.stop, self.log = config, accelerator, stop, log
+        self.device, self.out = accelerator.device, Path(config.out)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)
+        self.schedule = make_schedule(config.schedule, config.T).to(self.device)
+        self.ema = EMA(network, config.ema_decay)
+        self.optimizer = accelerator.prepare(adamw(network, config.learning_rate))
+        self.examples, self.content = examples, examples.content()
+        self.step = self.saved = 0
+        self.stopped, self.whole = False, True  # not whole: while an update is half done
+        self.measured: list[Tensor] = []  # loss and gradient norm of the steps not yet logged
+
+    def begin(self, checkpoint: Path | None, start: int) -> None:
+        """Restore the checkpoint if there is one, then begin the log, and prepare the network."""
+        self.step = self.saved = start
+        scaler = self.accelerator.scaler
+        if checkpoint:
+            state = checkpoints.restore(checkpoint, self.network, self.ema, self.optimizer)
+            if scaler and state.get("scaler"):
+                scaler.load_state_dict(state["scaler"])
+            self.warn_of_other_data(state)
+        if self.log:  # all is in order: only now change what an earlier run has left
+            self.log.begin(start)
+            with replacing(self.out / "config.json") as part:
+                part.write_text(json.dumps(self.config.to_json(), indent=2) + "\n")
+        if self.config.compile:
+            self.network.compile()
+        self.model = self.accelerator.prepare(self.network)
+        images, labels = self.examples  # as bytes they fit on the device
+        self.examples = Examples(images if images is None else images.to(self.device), labels)
+
+    def warn_of_other_data(self, state: dict) -> None:
+        """Say so if the run was trained on other images than it is resumed with."""
+        then, now = state["images"], self.seen(state["step"])
+        if then != now:
+            logger.warning("data holds %d images now and held %d before", now, then)
+        elif state.get("content", self.content) != self.content:
+            logger.warning("data holds %d images as before, but other ones", now)
+
+    def seen(self, step: int) -> int:
+        """Return how many images are trained on in so many steps; painted ones are always new."""
+        images = self.examples.images
+        return step * self.config.batch_size if images is None else len(images)
+
+    def steps(self) -> Iterator[int]:
+        """Yield the number of each step that is to be done, until the end or a stop."""
+        while self.step < self.config.steps and not self.stopped:
+            if not self.measured:
+                self.clock = time.perf_counter()
+            yield self.step + 1
+
+    @contextmanager
+    def update(self, k: int, loss: Tensor, norm: Tensor) -> Iterator[None]:
+        """Count step k as done when the block, its update of all the weights, is over."""
+        self.whole = False
+        self.optimizer.param_groups[0]["lr"] = self.config.learning_rate_at(k)
+        yield
+        self.measured.append(torch.stack([loss.detach(), norm]))
+        self.step, self.whole = k, True
+
+    def report(self) -> list[TrainStep]:
+        """Write what is due after this step; return the steps since the last report, if any is.
+
+        On the CPU each step is reported, on a GPU every tenth: one wait for ten losses.
+        """
+        config = self.config
+        every = 1 if self.device.type == "cpu" else 10
+        periods = (every, config.checkpoint_every, config.sample_every)
+        if not any(is_due(period, self.step, config.steps) for period in periods):
+            return []
+        records = self.record(self.accelerator.reduce(torch.stack(self.measured), "mean"))
+        if is_due(config.checkpoint_every, self.step, config.steps):
+            self.save()
+        if self.log and is_due(config.sample_every, self.step, config.steps):
+            path = self.out / "samples" / f"step-{self.step:06d}.png"
+            draw_grid(config, self.ema.model, self.schedule, path, self.stop)
+        # All processes learn here whether one of them is to stop.
+        wish = torch.tensor(float(self.stop.is_set()), device=self.device)
+        self.stopped = self.accelerator.reduce(wish, "sum").item() > 0
+        if self.stopped:
+            self.save()
+        return records
+
+    def record(self, measured: Tensor) -> list[TrainStep]:
+        """Check and log the steps since the last report, whose losses and norms are (n, 2)."""
+        rows = measured.tolist()  # waits for the device
+        seconds, first = time.perf_counter() - self.clock, self.step + 1 - len(rows)
+        speed, records = len(rows) * self.config.batch_size / seconds, []
+        scaler = self.accelerator.scaler
+        # In float16 a gradient may overflow: its step is skipped, and the next has a lower scale.
+        may_overflow = scaler is not None and scaler.get_scale() >= 1
+        for k, (loss, norm) in enumerate(rows, first):
+            if not (math.isfinite(loss) and (math.isfinite(norm) or may_overflow)):
+                raise FloatingPointError(diverged(self.config, k))
+            records.append(TrainStep(k, loss, speed, self.config.learning_rate_at(k)))
+        if self.log:
+            self.log.write(records, seconds)
+        self.measured.clear()
+        return records
+
+    def save(self) -> None:
+        """Write a checkpoint, unless this step has one."""
+        if self.log and self.step > self.saved:
+            scaler = self.accelerator.scaler
+            checkpoints.save_checkpoint(
+                self.config.out, self.network, self.ema, self.optimizer, step=self.step,
+                config=self.config.to_json(), images=self.seen(self.step), content=self.content,
+                scaler=scaler.state_dict() if scaler else None, keep_last=self.config.keep_last,
+            )  # fmt: skip
+        self.saved = self.step
+
+    def save_interrupted(self) -> None:
+        """Save what is whole and finite; the losses are this process's own, others may be gone."""
+        finite = all(bool(weight.isfinite().all()) for weight in self.network.parameters())
+        if self.step > self.saved and self.whole and finite:
+            if self.measured:
+                self.record(torch.stack(self.measured))
+            self.save()
+
+
+def adamw(network: nn.Module, learning_rate: float) -> torch.optim.AdamW:
+    """Return the optimiser of :func:`tigerdiff.train`."""
+    return torch.optim.AdamW(network.parameters(), learning_rate, (0.9, 0.99), fused=True)
+
+
+def starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, int]:
+    """Return the checkpoint to go on from and its step, or (None, 0).
+
+    Raises:
+        FileExistsError: if there is a run, and none is to be resumed.
+        FileNotFoundError, ValueError: if there is nothing to resume, or another run.
+    """
+    if not config.resume:
+        if there := checkpoints.complete_checkpoints(config.out):
+            raise FileExistsError(
+                f"{config.out} holds a run already ({there[-1].name}): go on with --resume "
+                "(resume=True), or choose another out"
+            )
+        return None, 0
+    folder = checkpoints.find_checkpoint(config.out)
+    state = checkpoints.read_state(folder)
+    check_same_run(config, network, state)
+    return folder, state["step"]
+
+
+def draw_grid(
+    config: TrainConfig, model: nn.Module, schedule: NoiseSchedule, path: Path, stop: Event
+) -> None:
+    """Write 16 samples as one picture, or nothing if ``stop`` is set before they are done."""
+    noise = torch.Generator().manual_seed(config.seed)
+    x = torch.randn(16, 3, config.image_size, config.image_size, generator=noise)
+    steps = ddim(model, schedule, x.to(schedule.alpha_bar.device), steps=min(50, config.T))
+    while not stop.is_set():
+        if (drawn := next(steps)).t == 0:
+            checkpoints.save_grid(to_uint8(drawn.xt).cpu(), path)
+            break
+
+
+def is_due(every: int, step: int, last: int) -> bool:
+    """Say whether something is due at a step that comes every so many, and at the last."""
+    return every > 0 and (step % every == 0 or step == last)
+
+
+def diverged(config: TrainConfig, step: int) -> str:
+    """Return the sentence on a loss or gradient that is no longer finite."""
+    there = checkpoints.complete_checkpoints(config.out)
+    lower = f"a lower learning rate than {config.learning_rate:g} (--learning-rate)"
+    remedy = (
+        f"go on from {there[-1].name} with --resume (resume=True) and {lower}"
+        if there
+        else f"no checkpoint was written before, so start again with {lower}"
+    )
+    return f"the loss or its gradient is no longer finite at step {step}: {remedy}"
