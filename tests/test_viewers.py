@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import sys
 from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
@@ -14,11 +15,10 @@ from axe_playwright_python.sync_playwright import Axe
 from nbclient import NotebookClient
 from PIL import Image
 
-from tigerdiff.notebook import widgets as _widgets
-from tigerdiff.notebook.show import compare_slider, show_images, timestep_slider
+import tigerdiff as td
+from tigerdiff.notebook.show import compare_slider, player, show_images, timestep_slider, wipe
 
 VALUES = [0, 50, 100, 400, 1000]
-WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def picture(seed, size=32):
@@ -151,12 +151,12 @@ def test_slider_holds_each_distinct_picture_once():
 
 def test_slider_readouts_say_value_range_and_text():
     slider = timestep_slider(
-        noisy, values=VALUES, alt="x", start=100, text=lambda t: f"level {t / 1000:.2f}"
+        noisy, values=VALUES, alt="x", of=2000, start=100, text=lambda t: f"level {t / 1000:.2f}"
     )
     data = stored(html(slider))
     assert data["start"] == 2
-    assert data["readouts"][2] == ["t = 100 of 1000", "level 0.10"]
-    assert Elements(html(slider)).named("img")[0]["alt"] == "x, t = 100 of 1000"
+    assert data["readouts"][2] == ["t = 100 of 2000", "level 0.10"]
+    assert Elements(html(slider)).named("img")[0]["alt"] == "x, t = 100 of 2000"
     scales = timestep_slider(
         [picture(0), picture(1)], values=torch.tensor([1.0, 7.5]), alt="x", label="guidance_scale"
     )
@@ -260,6 +260,13 @@ good = {"values": [0, 1], "alt": "x"}
         (lambda: timestep_slider([picture(0)] * 2, **good, text=["a"]), "text has 1 items"),
         (lambda: compare_slider({"a": noisy}, **good), "tracks needs at least two"),
         (
+            lambda: compare_slider(dict.fromkeys("abc", noisy), **good, wipe=True),
+            "wipe compares two tracks, got 3",
+        ),
+        (lambda: wipe(picture(0), picture(0, 40), alt="x"), "left and right must have one size"),
+        (lambda: player({}, alt="x"), "films is empty"),
+        (lambda: player({"a": [picture(0)] * 3, "b": []}, alt="x"), "films\\['b'\\] has 0 items"),
+        (
             lambda: compare_slider({"a": noisy, "b": [picture(0)]}, **good),
             r"tracks\['b'\] has 1 items",
         ),
@@ -279,12 +286,12 @@ def test_alt_is_required():
         show_images(picture(0))
 
 
-# --- the live form ------------------------------------------------------------------------------
+# --- the live form and other front-ends ----------------------------------------------------------
 
 
 def live(slider, kind):
-    """The widget of this kind inside a slider."""
-    found, todo = [], [slider._widget]
+    """The widget of this kind inside the live form of a slider."""
+    found, todo = [], [slider.live()]
     while todo:
         widget = todo.pop()
         todo += getattr(widget, "children", ())
@@ -292,16 +299,13 @@ def live(slider, kind):
     return found[0]
 
 
-def test_the_widget_view_is_offered_only_in_a_live_kernel(monkeypatch):
-    slider = timestep_slider(noisy, values=VALUES, alt="x")
-    assert set(slider._repr_mimebundle_()) == {"text/html", "image/png", "text/plain"}
-    monkeypatch.setattr(_widgets, "kernel_is_live", lambda: True)
-    view = slider._repr_mimebundle_()[WIDGET]
-    assert view == {"version_major": 2, "version_minor": 0, "model_id": slider._widget.model_id}
+def drawn(output):
+    """The HTML that the live form shows."""
+    return output.outputs[0]["data"]["text/html"]
 
 
 @pytest.mark.parametrize("values", [[0, 5, 10], [10, 5, 0]])
-def test_the_live_slider_recomputes_every_whole_number(values):
+def test_the_live_form_computes_every_whole_number(values):
     asked = []
 
     def frame(t):
@@ -310,66 +314,54 @@ def test_the_live_slider_recomputes_every_whole_number(values):
 
     slider = timestep_slider(frame, values=values, alt="x", start=5, text=lambda t: f"{t} squared")
     assert asked == values
-    handle, shown = live(slider, "SelectionSlider"), live(slider, "HTML")
-    whole = list(range(11)) if values[0] == 0 else list(range(10, -1, -1))
-    assert [value for _, value in handle.options] == whole
-    assert "t = 5 of 10 · 5 squared" in shown.value
+    handle = slider.live().children[1]
+    assert [value for _, value in handle.options] == list(range(11))
+    assert asked == values, "5 was there already"
     handle.value = 7
     assert asked == [*values, 7]
-    assert "t = 7 of 10 · 7 squared" in shown.value
-    src = Elements(shown.value).named("img")[0]["src"]
-    assert src == Elements(html(show_images(picture(7), alt="x"))).named("img")[0]["src"]
-    handle.value = 10
-    assert asked == [*values, 7]  # 10 was there already
 
 
-def test_without_a_function_the_live_slider_moves_over_the_values():
+def test_without_a_function_the_live_form_moves_over_the_values():
     slider = timestep_slider([picture(k) for k in range(3)], values=[0, 0.5, 1], alt="x")
     assert [name for name, _ in live(slider, "SelectionSlider").options] == ["0", "0.5", "1"]
 
 
-def test_live_play_steps_over_the_frames_from_where_the_slider_was_left():
-    slider = timestep_slider(picture, values=[0, 50, 100], alt="x")
-    handle, play = live(slider, "SelectionSlider"), live(slider, "Play")
-    assert (play.min, play.max, play.value) == (0, 2, 0)
-    playing = "playing" if play.has_trait("playing") else "_playing"  # ipywidgets 8 or 7
-    play.set_trait(playing, True)
-    handle.value = 63
-    assert (getattr(play, playing), play.value, handle.value) == (False, 1, 63)
-    play.value = 2  # what the browser does at the next tick
-    assert handle.value == 100
+def test_without_ipywidgets_the_slider_is_there_and_live_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    slider = timestep_slider(picture, values=[0, 5], alt="x")
+    assert set(slider._repr_mimebundle_()) == {"text/html", "image/png", "text/plain"}
+    with pytest.raises(ImportError, match="pip install ipywidgets"):
+        slider.live()
 
 
-def test_the_live_choice_shows_one_track_alone():
-    slider = compare_slider({"linear": noisy, "cosine": noisy}, values=VALUES, alt="A ramp")
-    shown, choice = live(slider, "HTML"), live(slider, "ToggleButtons")
-    assert len(Elements(shown.value).named("img")) == 2
-    choice.value = 2
-    assert [p["alt"] for p in Elements(shown.value).named("img")] == [
-        "A ramp: cosine, t = 0 of 1000"
-    ]
-
-
-def test_an_executed_notebook_carries_both_forms_and_little_state():
-    cells = [
-        "import torch\nfrom tigerdiff.viewers import timestep_slider",
-        "print('before')\n"
-        "timestep_slider(lambda t: torch.full((3, 8, 8), t / 4), values=[0, 2, 4], alt='A square')",
-    ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+def test_a_saved_notebook_holds_the_moving_form_and_no_widget():
+    cell = (
+        "import torch, tigerdiff as td\n"
+        "frames = torch.rand(3, 3, 8, 8)\n"
+        "td.timestep_slider(frames, values=[0, 2, 4], alt='A square')"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    before, output = notebook.cells[1].outputs
-    assert before["text"] == "before\n"
-    assert {WIDGET, "text/html", "image/png", "text/plain"} == set(output["data"])
+    (output,) = notebook.cells[0].outputs
+    assert set(output["data"]) == {"text/html", "image/png", "text/plain"}
     assert "<figure" in output["data"]["text/html"]
-    state = notebook.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]
-    assert output["data"][WIDGET]["model_id"] in state["state"]
-    assert len(json.dumps(state)) < 25_000
+    assert "widgets" not in notebook.metadata
+
+
+def test_paper_shows_four_frames():
+    values = list(range(7))
+    sheet = timestep_slider(picture, values=values, alt="x")._repr_mimebundle_()["image/png"]
+    shown = Image.open(io.BytesIO(base64.b64decode(sheet)))
+    assert shown.size == (4 * 160 + 3 * 8, 160)
+    for k, value in enumerate((0, 2, 4, 6)):
+        one = shown.crop((k * 168, 0, k * 168 + 160, 160)).resize((32, 32), Image.Resampling.BOX)
+        assert one.tobytes() == picture(value).permute(1, 2, 0).numpy().tobytes()
 
 
 # --- in a browser, from a file, with no network -------------------------------------------------
 
-PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Test</title>
+PAGE = """<!doctype html><html lang="en" data-theme="{theme}">
+<head><meta charset="utf-8"><title>Test</title>
 <meta name="viewport" content="width=device-width"></head>
 <body style="font-family: sans-serif; margin: 16px; background: {back}; color: {ink}">
 <main><h1>Sliders</h1>{body}</main></body></html>"""
@@ -386,12 +378,17 @@ def open_page(browser, tmp_path):
         troubles.append(f"asked for {route.request.url}")
         return route.abort()
 
-    def open_it(*pieces, scripts=True, width=1280, dark=False):
+    def open_it(*pieces, scripts=True, width=1280, dark=False, still=False):
         path = tmp_path / f"{len(contexts)}.html"
         back, ink = ("#121212", "#ddd") if dark else ("#fff", "#222")
-        path.write_text(PAGE.format(back=back, ink=ink, body="<hr>".join(pieces)), encoding="utf-8")
+        theme = "dark" if dark else "light"
+        text = PAGE.format(theme=theme, back=back, ink=ink, body="<hr>".join(pieces))
+        path.write_text(text, encoding="utf-8")
         context = browser.new_context(
-            viewport={"width": width, "height": 900}, java_script_enabled=scripts, offline=True
+            viewport={"width": width, "height": 900},
+            java_script_enabled=scripts,
+            offline=True,
+            reduced_motion="reduce" if still else "no-preference",
         )
         contexts.append(context)
         page = context.new_page()
@@ -422,7 +419,7 @@ def readout(figure):
 
 
 def slider_html(**options):
-    return html(timestep_slider(noisy, values=VALUES, alt="A ramp", **options))
+    return html(timestep_slider(noisy, values=VALUES, alt="A ramp", of=1000, **options))
 
 
 def test_equal_sliders_move_by_keyboard_and_do_not_clash(open_page):
@@ -636,6 +633,178 @@ def test_texts_cannot_end_the_script(open_page):
     assert readout(figure) == f"<t> = 50 of 1000 · {evil}"
 
 
+def drag(page, figure, start, end):
+    """Drag on the picture, from one share of its width to another."""
+    box = figure.locator(".tigerdiff-cell:visible").first.bounding_box()
+    y = box["y"] + 60
+    page.mouse.move(box["x"] + start * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + end * box["width"], y, steps=4)
+    page.mouse.up()
+
+
+def test_the_picture_itself_is_a_handle(open_page):
+    page = open_page(slider_html(start=100), slider_html())
+    figure, other = figures(page)
+    drag(page, figure, 0.1, 0.9)
+    assert readout(figure) == "t = 1000 of 1000"
+    drag(page, figure, 0.6, 0.4)
+    assert readout(figure) == "t = 400 of 1000"
+    page.mouse.move(5, 5)
+    assert readout(figure) == "t = 400 of 1000", "the button is up"
+    assert readout(other) == "t = 0 of 1000"
+
+
+def test_a_wipe_shows_one_picture_left_and_one_right_of_its_divider(open_page):
+    red, blue = torch.full((2, 3, 40, 40), -1.0)
+    red[0] = blue[2] = 1
+    text = html(wipe(red, blue, alt="A colour", titles=["red", "blue"]))
+    page = open_page(text)
+    (figure,) = figures(page)
+
+    def shares():
+        image = Image.open(io.BytesIO(pixels(figure))).convert("RGB")
+        row = [image.getpixel((x, 20)) for x in range(image.width)]
+        return round(sum(r > 200 > b for r, _, b in row) / 16), row[2][0] > row[2][2]
+
+    handle = figure.get_by_role("slider", name="Divider between red and blue")
+    assert shares() == (5, True)
+    handle.press("End")
+    assert shares() == (10, True)
+    assert handle.get_attribute("aria-valuetext") == "100 % red, 0 % blue"
+    drag(page, figure, 0.5, 0.2)
+    assert handle.get_attribute("aria-valuetext") == "20 % red, 80 % blue"
+    assert shares()[0] == 2
+    handle.press("ArrowLeft")
+    assert handle.get_attribute("aria-valuetext") == "15 % red, 85 % blue"
+    (plain,) = figures(open_page(text, scripts=False))
+    left, right = (plain.get_by_role("img").nth(k).bounding_box() for k in (0, 1))
+    assert left["x"] + left["width"] < right["x"] and left["y"] == right["y"]
+
+
+def test_compare_can_wipe_at_each_value(open_page):
+    tracks = {"linear": noisy, "cosine": lambda t: noisy(t * t / 1000)}
+    text = html(compare_slider(tracks, values=VALUES, alt="x", of=1000, wipe=True, start=400))
+    page = open_page(text)
+    (figure,) = figures(page)
+    drag(page, figure, 0.5, 0.8)
+    assert readout(figure) == "t = 400 of 1000", "the divider was dragged, not the value"
+    before = pixels(figure)
+    figure.get_by_role("slider", name="t", exact=True).press("ArrowLeft")
+    assert readout(figure) == "t = 100 of 1000"
+    assert pixels(figure) != before
+
+
+@pytest.mark.parametrize("still", [False, True])
+def test_a_player_plays_once_when_seen_unless_motion_is_unwanted(open_page, still):
+    films = {f"seed {k}": [picture(10 * k + j) for j in range(4)] for k in range(3)}
+    text = html(player(films, alt="Noise", label="step", of=4, interval=0.2))
+    page = open_page("<div style='height: 2000px'></div>", text, still=still)
+    (figure,) = figures(page)
+    page.wait_for_timeout(300)
+    assert readout(figure) == "step = 4 of 4", "it waits until it is seen"
+    figure.scroll_into_view_if_needed()
+    if still:
+        page.wait_for_timeout(500)
+        assert readout(figure) == "step = 4 of 4"
+    else:
+        figure.locator(".tigerdiff-readout", has_text="step = 1 of 4").wait_for()
+    figure.locator(".tigerdiff-readout", has_text="step = 4 of 4").wait_for()
+    figure.get_by_role("button", name="seed 2").click()
+    (alt,) = [image.get_attribute("alt") for image in figure.get_by_role("img").all()]
+    assert alt.startswith("Noise: seed 2, step = ")
+    drag(page, figure, 0.9, 0.1)
+    assert readout(figure) == "step = 1 of 4"
+    assert Elements(text).named("img")[1]["alt"] == "Noise: seed 1, step = 4 of 4"
+    assert figures(open_page(text, scripts=False))[0].get_by_role("img").count() == 1
+
+
+def test_on_paper_four_frames_and_their_values(open_page):
+    values = list(range(0, 91, 10))
+    page = open_page(
+        html(timestep_slider(lambda t: [picture(t), picture(0)], values=values, alt="x"))
+    )
+    page.emulate_media(media="print")
+    (figure,) = figures(page)
+    assert figure.locator("button:visible, input:visible").count() == 0
+    cells = figure.locator(".tigerdiff-cell").all()
+    for cell, wanted in zip(cells, ([0, 30, 60, 90], [0, 0, 0, 0]), strict=True):
+        images = cell.locator("img:visible").all()
+        images.sort(key=lambda image: image.bounding_box()["x"])
+        shown = [decode(image.get_attribute("src")).tobytes() for image in images]
+        assert shown == [picture(t).permute(1, 2, 0).numpy().tobytes() for t in wanted]
+    assert figure.locator(".tigerdiff-printed").inner_text().split("\n") == [
+        f"t = {t}" for t in (0, 30, 60, 90)
+    ]
+
+
+def luminance(colour):
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_track_has_a_contrast_of_three(open_page, dark):
+    page = open_page(slider_html(), dark=dark)
+    bar = Image.open(io.BytesIO(page.get_by_role("slider").screenshot())).convert("RGB")
+    track, ground = (
+        luminance([c / 255 for c in bar.getpixel((bar.width // 2, y))])
+        for y in (bar.height // 2, 2)
+    )
+    light, shade = max(track, ground), min(track, ground)
+    assert (light + 0.05) / (shade + 0.05) >= 3
+
+
+def test_a_diagram_is_light_on_a_dark_page_and_a_picture_is_not_changed(open_page):
+    text = html(show_images([td.plot_curves({"a": [1, 2]}), picture(0, 200)], alt="x"))
+    seen = {}
+    for dark in (False, True):
+        images = open_page(text, dark=dark).get_by_role("img").all()
+        shots = [Image.open(io.BytesIO(x.screenshot())).convert("RGB") for x in images]
+        seen[dark] = [shot.crop((9, 9, shot.width - 9, shot.height - 9)) for shot in shots]
+    assert seen[False][0].getpixel((0, 0)) == (255, 255, 255)
+    assert seen[True][0].getpixel((0, 0)) == (0x12, 0x12, 0x12), "the page's own"
+    assert seen[False][1].tobytes() == seen[True][1].tobytes()
+
+
+def test_noise_has_hard_pixels_in_all_frames_and_other_pictures_are_smooth():
+    frames = [[noisy(t), noisy(0), picture(0, 16) // 2 + 60] for t in VALUES]
+    shown = Elements(html(timestep_slider(frames, values=VALUES, alt="x"))).named("img")
+    assert [image.get("class") for image in shown] == ["tigerdiff-pixels", None, "tigerdiff-pixels"]
+    for pixelated, kind in ((True, "tigerdiff-pixels"), (False, None)):
+        text = html(timestep_slider(frames, values=VALUES, alt="x", pixelated=pixelated))
+        assert {image.get("class") for image in Elements(text).named("img")} == {kind}
+
+
+def test_a_table_is_aligned_text_and_stacks_on_the_phone(open_page):
+    rows = [
+        {"sampler": "DDPM", "steps": 1000, "distance": 15.934},
+        {"sampler": "DDIM <b>", "steps": 25, "distance": torch.tensor(18.5)},
+    ]
+    table = td.table(rows, caption="Samplers")
+    assert str(table).split("\n") == [
+        "Samplers",
+        "sampler   steps  distance",
+        "DDPM      1,000      15.9",
+        "DDIM <b>     25      18.5",
+    ]
+    wide, narrow = (open_page(html(table), width=width) for width in (1280, 390))
+    heights = [
+        {
+            round(cell.bounding_box()["y"])
+            for cell in page.locator("tbody tr").first.locator("th, td").all()
+        }
+        for page in (wide, narrow)
+    ]
+    assert [len(each) for each in heights] == [1, 3]
+    assert "steps" in narrow.locator("td").first.evaluate(
+        "e => getComputedStyle(e, '::before').content"
+    )
+    for bad in ([], [{}], [{"a": 1}, {"b": 1}]):
+        with pytest.raises(ValueError, match="the same columns"):
+            td.table(bad)
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_axe_finds_nothing(open_page, dark):
     page = open_page(
@@ -643,6 +812,9 @@ def test_axe_finds_nothing(open_page, dark):
         slider_html(caption="A caption", titles=["x_t"], text=lambda t: "more"),
         slider_html(),
         html(compare_slider({"linear": noisy, "cosine": noisy}, values=VALUES, alt="x")),
+        html(wipe(picture(0), picture(1), alt="x")),
+        html(player({"a": [picture(0), picture(1)], "b": [picture(1)] * 2}, alt="x")),
+        html(td.table([{"a": "x", "b": 1}])),
         dark=dark,
     )
     results = Axe().run(page)

@@ -29,8 +29,11 @@ from .notebook.plots import plot_histograms as plot_histograms
 from .notebook.plots import plot_points as plot_points
 from .notebook.settings import settings as settings
 from .notebook.show import compare_slider as compare_slider
+from .notebook.show import player as player
 from .notebook.show import show_images as show_images
 from .notebook.show import timestep_slider as timestep_slider
+from .notebook.show import wipe as wipe
+from .notebook.tables import table as table
 from .pretrained.load import export_run as export_run
 from .pretrained.load import load_pretrained as load_pretrained
 from .pretrained.load import read_card as read_card

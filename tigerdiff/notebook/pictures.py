@@ -6,7 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from html import escape
 from importlib.resources import files
@@ -20,17 +20,23 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SMALL = 96  # pixels: up to this side a picture is kept exactly and enlarged by the browser
+TINY = 16  # pixels: up to this side the pixels themselves are the subject
+NOISE = 0.5  # roughness from which a picture counts as noise: white noise has 1, a tiger about 0.1
 BYTES_PER_PIXEL = 0.65  # budget of a larger one: 12 frames of 256 px are about 0.5 MB
 FIGURE_DPI = 192  # a matplotlib figure is drawn at twice the 96 dots per inch it is shown at
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture and how wide it stands on the page, in CSS pixels."""
+    """One picture and how wide it is on the page, in CSS pixels."""
 
     image: Image
     width: int
-    drawn: bool  # a matplotlib figure: flat colours and thin lines
+    drawn: bool = False  # a matplotlib figure: flat colours and thin lines
+    inverts: bool = False  # in dark mode: a figure that contains no picture
+    rough: bool = False  # noise, or so small that its pixels are the subject
+    pixelated: bool | None = None  # enlarge in hard pixels; None: if it is rough
+    exact: bool = True  # keep a small picture exactly
 
     @property
     def size(self) -> tuple[int, int]:
@@ -38,9 +44,10 @@ class Picture:
         return self.image.size
 
     @property
-    def enlarged(self) -> bool:
-        """Whether it is shown larger than it is."""
-        return not self.drawn and self.width >= 1.5 * self.image.width
+    def hard(self) -> bool:
+        """Whether the browser enlarges it in hard pixels."""
+        enlarged = not self.drawn and self.width >= 1.5 * self.image.width
+        return enlarged and (self.rough if self.pixelated is None else self.pixelated)
 
     @cached_property
     def uri(self) -> str:
@@ -49,7 +56,7 @@ class Picture:
         JPEG without chroma subsampling, because noise is what this course is about: lossy WebP
         always halves the colour resolution and leaves a third of the colour noise.
         """
-        if self.drawn or max(self.size) <= SMALL:
+        if self.drawn or (self.exact and max(self.size) <= SMALL):
             return _data_uri(self.image, "WEBP", lossless=True)
         budget = BYTES_PER_PIXEL * self.image.width * self.image.height * 4 / 3
         for quality in range(90, 20, -10):
@@ -59,15 +66,17 @@ class Picture:
         return uri
 
 
-def to_picture(image: Any, argument: str, width: int | None) -> Picture:
+def to_picture(
+    image: Any, argument: str, width: int | None, pixelated: bool | None = None
+) -> Picture:
     """Make a picture of a tensor or a matplotlib figure; ``argument`` names it in messages."""
     from PIL.Image import fromarray
 
     if width is not None and width < 1:
         raise ValueError(f"width must be at least 1 CSS pixel, got {width}")
     if hasattr(image, "savefig"):
-        drawing = _draw(image)
-        return Picture(drawing, width or round(drawing.width * 96 / FIGURE_DPI), drawn=True)
+        drawing, inverts = _draw(image), not any(axes.images for axes in image.axes)
+        return Picture(drawing, width or round(drawing.width * 96 / FIGURE_DPI), True, inverts)
     x = _tensor(image, argument)
     if x.ndim != 3 or x.shape[0] != 3 or 0 in x.shape:
         raise ValueError(
@@ -84,7 +93,30 @@ def to_picture(image: Any, argument: str, width: int | None) -> Picture:
     elif x.dtype != torch.uint8:
         raise ValueError(f"{argument} must be uint8 or float in [-1, 1], got {x.dtype}")
     bitmap = fromarray(x.permute(1, 2, 0).contiguous().numpy())
-    return Picture(bitmap, width or bitmap.width * math.ceil(160 / bitmap.width), drawn=False)
+    width = width or bitmap.width * math.ceil(160 / bitmap.width)
+    rough = max(bitmap.size) <= TINY or roughness(x) > NOISE
+    return Picture(bitmap, width, rough=rough, pixelated=pixelated)
+
+
+def roughness(x: torch.Tensor) -> float:
+    """Half the mean squared difference of neighbours over the variance: 1 for white noise.
+
+    Args:
+        x: one picture, (3,H,W).
+    """
+    x = x.double()
+    steps = torch.cat([x.diff(dim=1).flatten(), x.diff(dim=2).flatten()])
+    variance = x.var(dim=(1, 2)).mean().item()
+    return steps.square().mean().item() / (2 * variance) if variance else 0.0
+
+
+def same_enlargement(rows: Sequence[list[Picture]]) -> list[list[Picture]]:
+    """Enlarge all pictures of a column alike, in hard pixels if one of them is rough."""
+    rough = [any(picture.rough for picture in column) for column in zip(*rows, strict=True)]
+    return [
+        [replace(picture, rough=hard) for picture, hard in zip(row, rough, strict=True)]
+        for row in rows
+    ]
 
 
 def _tensor(image: Any, argument: str) -> torch.Tensor:
@@ -153,7 +185,7 @@ def png_sheet(pictures: list[Picture], columns: int) -> str:
     bitmaps = []
     for picture in pictures:
         height = round(picture.size[1] * width / picture.size[0])
-        smooth = Image.Resampling.NEAREST if picture.enlarged else Image.Resampling.LANCZOS
+        smooth = Image.Resampling.NEAREST if picture.hard else Image.Resampling.LANCZOS
         bitmaps.append(picture.image.resize((width, height), smooth))
     rows = [bitmaps[k : k + columns] for k in range(0, len(bitmaps), columns)]
     heights = [max(bitmap.height for bitmap in row) for row in rows]
@@ -171,22 +203,22 @@ def grid_html(
     alts: list[str],
     titles: list[str],
     columns: int,
-    chosen: int | None = None,
+    alone: bool = False,
 ) -> str:
-    """Return pictures with titles as a grid in HTML."""
+    """Return pictures with titles as a grid in HTML, all but the first hidden if ``alone``."""
     widest = max(picture.width for picture in pictures)
     drawn = any(picture.drawn for picture in pictures)
     narrowest = "16rem" if drawn else "7rem" if any(titles) else "4.5rem"
     cells = []
     for k, (picture, alt, title) in enumerate(zip(pictures, alts, titles, strict=True)):
-        if chosen not in (None, k):
-            continue
-        pixels = ' class="tigerdiff-pixels"' if picture.enlarged else ""
+        names = [name for name in ("pixels" * picture.hard, "drawn" * picture.inverts) if name]
+        kind = f' class="{" ".join(f"tigerdiff-{name}" for name in names)}"' if names else ""
         under = f'<p class="tigerdiff-title">{escape(title)}</p>' if title else ""
         width, height = picture.size
         own = f' style="--own:{picture.width}px"' if picture.width < widest else ""
+        hidden = " hidden" if alone and k > 0 else ""
         cells.append(
-            f'<div class="tigerdiff-cell"{own}><img{pixels} src="{picture.uri}" '
+            f'<div class="tigerdiff-cell"{own}{hidden}><img{kind} src="{picture.uri}" '
             f'alt="{escape(alt)}" width="{width}" height="{height}" decoding="sync">{under}</div>'
         )
     style = f"--n:{columns};--w:{widest}px;--min:{narrowest}"

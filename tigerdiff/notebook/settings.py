@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
+from tigerdiff.devices import find_device
+
 
 def settings(*, cpu: Mapping[str, Any], gpu: Mapping[str, Any]) -> SimpleNamespace:
-    """The sizes for this machine: those for a GPU if there is one. Says what it chose.
+    """Choose the sizes for this machine, those for a GPU if there is one, and say what was chosen.
 
     ::
 
@@ -32,10 +34,10 @@ def settings(*, cpu: Mapping[str, Any], gpu: Mapping[str, Any]) -> SimpleNamespa
             "cpu and gpu must have the same names, and none may be 'device' "
             f"(got {', '.join(cpu)} and {', '.join(gpu)})"
         )
-    if torch.cuda.is_available():
-        device, chosen, name = torch.device("cuda"), gpu, torch.cuda.get_device_name()
-    else:
-        device, chosen = torch.device("cpu"), cpu
-        name = f"No GPU, {torch.get_num_threads()} CPU thread(s)"
+    device = find_device()
+    chosen = cpu if device.type == "cpu" else gpu
+    name = f"No GPU, {torch.get_num_threads()} CPU thread(s)"
+    if device.type != "cpu":
+        name = torch.cuda.get_device_name() if device.type == "cuda" else f"{device.type} GPU"
     print(f"{name}: {', '.join(f'{key} = {value}' for key, value in chosen.items())}")
     return SimpleNamespace(device=device, **chosen)

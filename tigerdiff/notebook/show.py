@@ -1,8 +1,8 @@
-"""Pictures in notebooks: grids, and sliders that move with a kernel and without one.
+"""Pictures in notebooks: grids, sliders, a divider between two pictures, and a player.
 
 Each function returns an object that a notebook shows when it is the last line of a cell (or through
-`display`). The object offers several forms of itself and every front-end takes the best it knows:
-self-contained HTML, in a live kernel also real ipywidgets, and a PNG still for paper.
+`display`). It is one piece of HTML that needs no kernel and no network, so it also works in a saved
+notebook, in an exported page and from a file. Where HTML is not shown there is a PNG.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from tigerdiff.notebook.pictures import (
     png_sheet,
     to_picture,
 )
-from tigerdiff.notebook.slider import Frames, Slider, Text, checked_values, lookup
-from tigerdiff.notebook.widgets import Number
+from tigerdiff.notebook.slider import Frames, Number, Slider, Text, checked_values, lookup
 
-__all__ = ["compare_slider", "show_images", "timestep_slider"]
+__all__ = ["compare_slider", "player", "show_images", "timestep_slider", "wipe"]
 
 
 def show_images(
@@ -35,10 +34,9 @@ def show_images(
     columns: int | None = None,
     width: int | None = None,
     caption: str | None = None,
+    pixelated: bool | None = None,
 ) -> PictureGrid:
     """Show pictures in a grid that wraps on narrow screens.
-
-    Small pictures are enlarged in crisp pixels.
 
     Args:
         images: uint8 (N,3,H,W) or (3,H,W), or float in [-1, 1] (what lies outside is clamped), or a
@@ -50,6 +48,8 @@ def show_images(
         width: width of each picture on the page in CSS pixels; by default its own, small ones
             enlarged to about 160.
         caption: a sentence under the whole grid.
+        pixelated: whether enlarged pictures keep hard pixels; by default noise and pictures of at
+            most 16 pixels do, others are enlarged smoothly.
 
     Returns:
         An object that the notebook shows.
@@ -57,7 +57,8 @@ def show_images(
     Raises:
         ValueError: for a wrong shape, dtype, length or an empty `alt`, naming the argument.
     """
-    pictures = [to_picture(image, "images", width) for image in picture_list(images, "images")]
+    listed = picture_list(images, "images")
+    pictures = [to_picture(image, "images", width, pixelated) for image in listed]
     if not pictures:
         raise ValueError("images is empty: give at least one picture")
     if columns is None:
@@ -75,34 +76,38 @@ def timestep_slider(
     values: Iterable[Number],
     alt: str | Sequence[str],
     label: str = "t",
+    of: int | None = None,
     titles: Sequence[str] | None = None,
     text: Text = None,
     caption: str | None = None,
     start: Number | None = None,
     width: int | None = None,
     interval: float = 0.5,
+    pixelated: bool | None = None,
 ) -> Slider:
-    """Show pictures that change with a slider, on a static page and in a live notebook.
+    """Show pictures that change with a slider; the reader can also drag on the picture itself.
 
-    On a static page the slider moves over `values`. In a live kernel, if `frames` is a function and
-    `values` are whole numbers that rise or fall, it moves over every whole number between the first
-    and the last and calls the function for what was not computed beforehand.
+    In a running kernel, ``timestep_slider(...).live()`` also computes what lies between `values`.
 
     Args:
         frames: one frame per value, or a function from a value to its frame. A frame is a picture
             as in `show_images`, a matplotlib figure, or a row of them: a list, or a tensor
             (K,3,H,W).
-        values: what the slider moves over, at least two numbers, in the order shown.
+        values: what the slider moves over, at least two numbers, in the order shown; 24 or more
+            where the lesson is the motion.
         alt: what the pictures show; or one text per picture of the row. The value is added to it.
-        label: name of the value; the readout says for example "t = 250 of 1000", where 1000 is the
-            largest of `values`, if they are whole numbers, and "eta = 0.5" if not.
+        label: name of the value.
+        of: the most that the value can be, as a rule T: the readout says "t = 250 of 1000"; without
+            it "t = 250".
         titles: a short text under each picture of the row.
         text: more to read for each frame: a function from the value to a string, or one string per
             value.
         caption: a sentence under the figure.
-        start: the value to begin with; by default the first.
+        start: the value to begin with, the most telling one; by default the first.
         width: width of each picture in CSS pixels.
         interval: seconds per frame while it plays.
+        pixelated: whether enlarged pictures keep hard pixels; by default a picture does in all
+            frames if it is noise in one of them, or has at most 16 pixels a side.
 
     Returns:
         An object that the notebook shows.
@@ -111,21 +116,10 @@ def timestep_slider(
         ValueError: for a wrong shape, dtype, length or value, naming the argument.
     """
     steps = checked_values(values)
-    rows, recompute = lookup(frames, steps, "frames")
-    return Slider(
-        row=lambda value: picture_list(rows(value), "frames"),
-        recompute=recompute,
-        argument="frames",
-        values=steps,
-        alt=alt,
-        label=label,
-        titles=titles,
-        text=text,
-        caption=caption,
-        start=start,
-        width=width,
-        interval=interval,
-    )
+    row, recompute = lookup(frames, steps, "frames")
+    options: dict[str, Any] = dict(label=label, of=of, titles=titles, text=text, caption=caption)
+    options |= dict(start=start, width=width, interval=interval, pixelated=pixelated)
+    return Slider(row, steps, argument="frames", alt=alt, recompute=recompute, **options)
 
 
 def compare_slider(
@@ -134,16 +128,19 @@ def compare_slider(
     values: Iterable[Number],
     alt: str | Sequence[str],
     label: str = "t",
+    of: int | None = None,
     text: Text = None,
     caption: str | None = None,
     start: Number | None = None,
     width: int | None = None,
     interval: float = 0.5,
+    pixelated: bool | None = None,
+    wipe: bool = False,
 ) -> Slider:
     """Show several tracks side by side, moved together by one slider.
 
     A second control shows one track alone in the same place, so that it can be flipped against
-    another at the same value.
+    another at the same value; or it is a divider between two tracks that lie in one place.
 
     Args:
         tracks: name of each track -> its frames, one picture per value, or a function from a value
@@ -151,11 +148,14 @@ def compare_slider(
         values: what the slider moves over, as in `timestep_slider`.
         alt: what the pictures show; the name of the track and the value are added to it.
         label: name of the value.
+        of: the most that the value can be, as in `timestep_slider`.
         text: more to read for each value, as in `timestep_slider`.
         caption: a sentence under the figure.
         start: the value to begin with; by default the first.
         width: width of each picture in CSS pixels.
         interval: seconds per frame while it plays.
+        pixelated: whether enlarged pictures keep hard pixels, as in `timestep_slider`.
+        wipe: lay two tracks over each other, with a divider that is dragged on the picture.
 
     Returns:
         An object that the notebook shows.
@@ -165,22 +165,112 @@ def compare_slider(
     """
     if len(tracks) < 2:
         raise ValueError(f"tracks needs at least two entries to compare, got {len(tracks)}")
+    if wipe and len(tracks) != 2:
+        raise ValueError(f"wipe compares two tracks, got {len(tracks)}")
     steps = checked_values(values)
     lookups = [lookup(frames, steps, f"tracks[{name!r}]") for name, frames in tracks.items()]
+    options: dict[str, Any] = dict(label=label, of=of, text=text, caption=caption, start=start)
+    options |= dict(width=width, interval=interval, pixelated=pixelated)
     return Slider(
-        row=lambda value: [frame(value) for frame, _ in lookups],
-        recompute=all(recompute for _, recompute in lookups),
+        lambda value: [frame(value) for frame, _ in lookups],
+        steps,
         argument="tracks",
-        values=steps,
         alt=alt,
-        label=label,
         titles=list(tracks),
-        text=text,
+        kind="wipe" if wipe else "choose",
+        recompute=all(recompute for _, recompute in lookups),
+        **options,
+    )
+
+
+def wipe(
+    left: Any,
+    right: Any,
+    *,
+    alt: str | Sequence[str],
+    titles: Sequence[str] = ("left", "right"),
+    caption: str | None = None,
+    width: int | None = None,
+    pixelated: bool | None = None,
+) -> Slider:
+    """Show two pictures in one place, with a divider that is dragged on them or moved by keyboard.
+
+    Without scripts and on paper they are side by side.
+
+    Args:
+        left: the picture left of the divider, as in `show_images`.
+        right: the one right of it, of the same size.
+        alt: what they show; or a text for each.
+        titles: a short name for each.
+        caption: a sentence under the figure.
+        width: width in CSS pixels.
+        pixelated: whether enlarged pictures keep hard pixels, as in `show_images`.
+
+    Returns:
+        An object that the notebook shows.
+
+    Raises:
+        ValueError: for a wrong shape, dtype or length, or two sizes.
+    """
+    pair = [
+        to_picture(x, name, width) for x, name in zip((left, right), ("left", "right"), strict=True)
+    ]
+    if pair[0].size != pair[1].size:
+        raise ValueError(f"left and right must have one size, got {pair[0].size}, {pair[1].size}")
+    options: dict[str, Any] = dict(titles=titles, caption=caption, width=width, pixelated=pixelated)
+    return Slider(lambda _: [left, right], [0], argument="left", alt=alt, kind="wipe", **options)
+
+
+def player(
+    films: Mapping[str, Sequence[Any]],
+    *,
+    alt: str,
+    values: Iterable[Number] | None = None,
+    label: str = "frame",
+    of: int | None = None,
+    caption: str | None = None,
+    width: int | None = None,
+    interval: float = 0.12,
+) -> Slider:
+    """Show films of which one is seen at a time: it plays once by itself, and can be dragged.
+
+    It begins with its last frame, and plays when it is first seen, unless the reader has asked
+    for reduced motion. Small pictures are compressed, so that the page stays light.
+
+    Args:
+        films: name -> frames, equally many in each; a button for each name chooses the film.
+        alt: what the films show; the name and the value are added to it.
+        values: the value of each frame; by default 1, 2, 3, ...
+        label: name of the value.
+        of: the most that the value can be, as in `timestep_slider`.
+        caption: a sentence under the figure.
+        width: width in CSS pixels.
+        interval: seconds per frame.
+
+    Returns:
+        An object that the notebook shows.
+
+    Raises:
+        ValueError: for a wrong shape, dtype or length, naming the argument.
+    """
+    if not films:
+        raise ValueError("films is empty: give at least one film")
+    length = len(next(iter(films.values())))
+    steps = checked_values(range(1, length + 1) if values is None else values)
+    lookups = [lookup(list(film), steps, f"films[{name!r}]")[0] for name, film in films.items()]
+    return Slider(
+        lambda value: [film(value) for film in lookups],
+        steps,
+        argument="films",
+        alt=[f"{alt}: {name}" for name in films],
+        label=label,
+        of=of,
+        titles=list(films),
         caption=caption,
-        start=start,
+        start=steps[-1],
         width=width,
         interval=interval,
-        choose=True,
+        kind="player",
     )
 
 

@@ -1,16 +1,16 @@
-"""The slider that `timestep_slider` and `compare_slider` return, in all its forms."""
+"""Pictures that move with a handle: one piece of HTML that works with a kernel and without one."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from tigerdiff.notebook import widgets as _widgets
 from tigerdiff.notebook.pictures import (
     Picture,
     asset,
@@ -18,37 +18,44 @@ from tigerdiff.notebook.pictures import (
     checked_titles,
     figure_html,
     grid_html,
+    picture_list,
     png_sheet,
+    same_enlargement,
     to_picture,
 )
-from tigerdiff.notebook.widgets import Number
 
 if TYPE_CHECKING:
     import ipywidgets
 
+Number = int | float
 Frames = Sequence[Any] | torch.Tensor | Callable[[Any], Any]
 Text = Sequence[str] | Callable[[Any], str] | None
+# A row of pictures; a row of which one can be shown alone; two in one place with a divider between
+# them; one at a time, which plays once by itself.
+Kind = Literal["row", "choose", "wipe", "player"]
 
 
 class Slider:
-    """Pictures that change with a value: HTML, ipywidgets, or a still, as the front-end knows."""
+    """Pictures that change with a value: moving HTML, or a still where HTML is not shown."""
 
     def __init__(
         self,
-        *,
-        row: Callable[[Any], list[Any]],
-        recompute: bool,
-        argument: str,
+        row: Callable[[Any], Any],
         values: list[Number],
+        *,
+        argument: str,
         alt: str | Sequence[str],
-        label: str,
-        titles: Sequence[str] | None,
-        text: Text,
-        caption: str | None,
-        start: Number | None,
-        width: int | None,
-        interval: float,
-        choose: bool = False,
+        label: str = "",
+        of: int | None = None,
+        titles: Sequence[str] | None = None,
+        text: Text = None,
+        caption: str | None = None,
+        start: Number | None = None,
+        width: int | None = None,
+        interval: float = 0.5,
+        pixelated: bool | None = None,
+        kind: Kind = "row",
+        recompute: bool = False,
     ) -> None:
         if start is not None and start not in values:
             raise ValueError(f"start must be one of values, got {start}")
@@ -57,43 +64,48 @@ class Slider:
         if recompute and text is not None and not callable(text):
             raise ValueError("text must be a function too when the frames come from a function")
         self._text = None if text is None else lookup(text, values, "text")[0]
-        self._row, self._recompute, self._argument, self._width = row, recompute, argument, width
-        self._values, self._label, self._caption = values, label, caption
+        self._row, self._recompute, self._argument = row, recompute, argument
+        self._width, self._pixelated = width, pixelated
+        self._values, self._label, self._of, self._caption = values, label, of, caption
         self._start = values.index(values[0] if start is None else start)
-        self._interval, self._choose = interval, choose
+        self._interval, self._kind = interval, kind
         # Everything is computed here, so that what goes wrong goes wrong in the reader's own cell.
-        self._frames = {value: self._pictures(value) for value in values}
-        self._readouts = {value: self._readout(value) for value in values}
-
-        first = self._frames[values[0]]
-        for value, frame in self._frames.items():
-            if [p.size for p in frame] != [p.size for p in first]:
+        frames = [self._pictures(value) for value in values]
+        for value, frame in zip(values, frames, strict=True):
+            if [p.size for p in frame] != [p.size for p in frames[0]]:
                 raise ValueError(
                     f"{argument} must have pictures of the same number and size in every frame: "
-                    f"{_describe(first)} at {values[0]} but {_describe(frame)} at {value}"
+                    f"{_describe(frames[0])} at {values[0]} but {_describe(frame)} at {value}"
                 )
-        self._titles = checked_titles(titles, len(first))
-        self._alts = checked_alts(alt, self._titles, len(first))
+        self._frames = frames if kind == "player" else same_enlargement(frames)
+        self._readouts = [self._readout(value) for value in values] if len(values) > 1 else [[]]
+        self._titles = checked_titles(titles, len(frames[0]))
+        self._alts = checked_alts(alt, self._titles, len(frames[0]))
 
     def __repr__(self) -> str:
-        first, last = self._values[0], self._values[-1]
-        return f"{self._alts[0]} ({self._label} from {first} to {last}, {len(self._values)} frames)"
+        first, last, n = self._values[0], self._values[-1], len(self._values)
+        return self._alts[0] + (f" ({self._label} from {first} to {last}, {n} frames)" * (n > 1))
 
     def _pictures(self, value: Number) -> list[Picture]:
-        return [to_picture(image, self._argument, self._width) for image in self._row(value)]
+        images = picture_list(self._row(value), self._argument)
+        row = [to_picture(x, self._argument, self._width, self._pixelated) for x in images]
+        return [replace(picture, exact=self._kind != "player") for picture in row]
 
     def _readout(self, value: Number) -> list[str]:
-        words = f"{self._label} = {_number(value)}"
-        if all(isinstance(v, int) for v in self._values):
-            words += f" of {max(self._values)}"
+        of = "" if self._of is None else f" of {self._of}"
+        words = f"{self._label} = {_number(value)}{of}"
         return [words] if self._text is None else [words, str(self._text(value))]
 
-    def _body(self, frame: list[Picture], value: Number, chosen: int | None = None) -> str:
-        """Pictures and readout of one frame; only the picture `chosen` if it is given."""
-        words = self._readout(value)
-        alts = [f"{alt}, {words[0]}" for alt in self._alts]
-        grid = grid_html(frame, alts, self._titles, len(frame), chosen)
-        longest = max((" · ".join(words) for words in self._readouts.values()), key=len)
+    def _body(self, frame: list[Picture], words: list[str]) -> str:
+        """Pictures and readout of one frame."""
+        alts = [", ".join([alt, *words[:1]]) for alt in self._alts]
+        if self._kind == "player":  # whose buttons are the titles
+            grid = grid_html(frame, alts, [""] * len(frame), 1, alone=True)
+        else:
+            grid = grid_html(frame, alts, self._titles, len(frame))
+        if not words:
+            return grid
+        longest = max((" · ".join(words) for words in self._readouts), key=len)
         return (
             f'{grid}<p class="tigerdiff-readout" data-longest="{escape(longest)}">'
             f"<span>{escape(' · '.join(words))}</span></p>"
@@ -101,23 +113,24 @@ class Slider:
 
     @cached_property
     def _html(self) -> str:
-        """The slider as self-contained HTML; without scripts it is the picture it starts with."""
-        start = self._values[self._start]
-        ids: dict[str, int] = {}  # each distinct picture is stored once
+        """Self-contained HTML; without scripts it is the picture it starts with."""
+        ids: dict[tuple[str, bool], int] = {}  # each distinct picture is stored once
         frames = [
-            [ids.setdefault(picture.uri, len(ids)) for picture in frame]
-            for frame in self._frames.values()
+            [ids.setdefault((picture.uri, picture.hard), len(ids)) for picture in frame]
+            for frame in self._frames
         ]
         in_page = set(frames[self._start])
         data = {
+            "kind": self._kind,
             "label": self._label,
             "alts": self._alts,
-            "readouts": list(self._readouts.values()),
+            "readouts": self._readouts,
             "start": self._start,
             "interval": round(1000 * self._interval),
-            "choices": self._titles if self._choose else None,
+            "choices": self._titles,
             "frames": frames,
-            "pictures": [None if k in in_page else uri for uri, k in ids.items()],
+            "pictures": [None if k in in_page else uri for (uri, _), k in ids.items()],
+            "pixelated": [k for (_, hard), k in ids.items() if hard],
         }
         # "<" is escaped so that no text can end the script element early.
         packed = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
@@ -125,40 +138,53 @@ class Slider:
             f'<script type="application/json">{packed}</script>'
             f"<script>{asset('viewers.js')}</script>"
         )
-        return figure_html(self._body(self._frames[start], start), self._caption, scripts)
+        body = self._body(self._frames[self._start], self._readouts[self._start])
+        return figure_html(body, self._caption, scripts)
 
-    @cached_property
-    def _widget(self) -> ipywidgets.Widget:
-        """The slider as ipywidgets, recomputing what was not precomputed."""
-        stops = _widgets.every_whole_number(self._values) if self._recompute else self._values
-        return _widgets.slider_widget(
-            self._live_html,
+    def live(self) -> ipywidgets.Widget:
+        """Return the slider as ipywidgets: it computes what lies between the values.
+
+        It moves over every whole number between the smallest and the largest value, if the values
+        are whole and the frames come from a function; else over the values. It needs a running
+        kernel; everything else is done by the slider itself, which needs none.
+
+        Raises:
+            ImportError: if ipywidgets is not installed.
+        """
+        try:
+            import ipywidgets
+            from IPython.display import HTML, display
+        except ImportError:
+            raise ImportError(
+                "live() needs ipywidgets: pip install ipywidgets, or show the slider itself"
+            ) from None
+        known = dict(zip(self._values, self._frames, strict=True))
+        stops = sorted(known)
+        if self._recompute and all(isinstance(value, int) for value in stops):
+            stops = list(range(int(stops[0]), int(stops[-1]) + 1))
+
+        def show(value: Number) -> None:
+            frame = known.get(value) or self._pictures(value)
+            display(HTML(figure_html(self._body(frame, self._readout(value)))))
+
+        handle = ipywidgets.SelectionSlider(
             options=[(_number(value), value) for value in stops],
-            frames=self._values,
-            start=self._start,
-            label=self._label,
-            interval=self._interval,
-            choices=self._titles if self._choose else [],
-            caption=self._caption,
+            value=self._values[self._start],
+            description=self._label,
+            style={"description_width": "initial"},
         )
-
-    def _live_html(self, value: Number, chosen: int | None) -> str:
-        frame = self._frames.get(value) or self._pictures(value)
-        return figure_html(self._body(frame, value, chosen))
+        picture = ipywidgets.interactive_output(show, {"value": handle})
+        return ipywidgets.VBox([picture, handle])
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = {
+        last, n = len(self._values) - 1, len(self._titles)
+        four = sorted({round(k * last / 3) for k in range(4)})
+        sheet = [picture for k in four for picture in self._frames[k]]
+        return {
             "text/html": self._html,
-            "image/png": png_sheet(self._frames[self._values[self._start]], len(self._titles)),
+            "image/png": png_sheet(sheet, len(four) if n == 1 else n),
             "text/plain": repr(self),
         }
-        if _widgets.kernel_is_live():
-            bundle["application/vnd.jupyter.widget-view+json"] = {
-                "version_major": 2,
-                "version_minor": 0,
-                "model_id": self._widget.model_id,
-            }
-        return bundle
 
 
 def checked_values(values: Iterable[Number]) -> list[Number]:
@@ -173,7 +199,7 @@ def checked_values(values: Iterable[Number]) -> list[Number]:
 
 
 def lookup(items: Any, values: list[Number], argument: str) -> tuple[Callable[[Any], Any], bool]:
-    """A function from a value to its item, and whether it can be asked for other values too."""
+    """Return a function from a value to its item, and whether it knows other values too."""
     if callable(items):
         return items, True
     if isinstance(items, str) or not hasattr(items, "__len__"):

@@ -1,0 +1,88 @@
+"""A table for a page: plain HTML that becomes a list on the phone, and text where HTML is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from tigerdiff.notebook.pictures import figure_html
+
+
+def table(
+    rows: Sequence[Mapping[str, Any]], *, caption: str | None = None, digits: int = 3
+) -> Table:
+    """Show rows of values; the first column names the row.
+
+    ::
+
+        td.table([{"sampler": "DDPM", "steps": 1000, "distance": 15.9}, ...])
+
+    Args:
+        rows: column -> value, the same columns in each row; a value is a text or a number.
+        caption: a sentence above the table.
+        digits: significant digits of a float.
+
+    Returns:
+        An object that the notebook shows; ``str`` of it is the table as text.
+
+    Raises:
+        ValueError: if there is no row, or the rows have different columns.
+    """
+    if not rows or not rows[0] or any(list(row) != list(rows[0]) for row in rows):
+        raise ValueError("rows must be mappings with the same columns, and at least one")
+    return Table(list(rows), caption, digits)
+
+
+class Table:
+    """What `table` returns."""
+
+    def __init__(self, rows: list[Mapping[str, Any]], caption: str | None, digits: int) -> None:
+        self._columns, self._caption = list(rows[0]), caption
+        self._cells = [[_cell(row[name], digits) for name in self._columns] for row in rows]
+        self._numeric = [all(is_number for _, is_number in column) for column in zip(*self._cells)]
+
+    def __str__(self) -> str:
+        lines = [self._columns, *([text for text, _ in row] for row in self._cells)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        aligned = [
+            "  ".join(
+                text.rjust(width) if number else text.ljust(width)
+                for text, width, number in zip(line, widths, self._numeric, strict=True)
+            ).rstrip()
+            for line in lines
+        ]
+        return "\n".join([*([self._caption] if self._caption else []), *aligned])
+
+    __repr__ = __str__
+
+    def _html(self) -> str:
+        kinds = [' class="tigerdiff-number"' * number for number in self._numeric]
+        columns = [escape(name) for name in self._columns]
+        head = "".join(
+            f'<th scope="col"{kind}>{name}</th>' for name, kind in zip(columns, kinds, strict=True)
+        )
+        body = ""
+        for row in self._cells:
+            first, *others = [escape(text) for text, _ in row]
+            body += f'<tr><th scope="row"{kinds[0]}>{first}</th>' + "".join(
+                f'<td{kind} data-column="{name}">{text}</td>'
+                for text, name, kind in zip(others, columns[1:], kinds[1:], strict=True)
+            )
+            body += "</tr>"
+        caption = f"<caption>{escape(self._caption)}</caption>" if self._caption else ""
+        return figure_html(
+            f'<div class="tigerdiff-table"><table>{caption}<thead><tr>{head}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>"
+        )
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {"text/html": self._html(), "text/plain": str(self)}
+
+
+def _cell(value: Any, digits: int) -> tuple[str, bool]:
+    """Return the text of a value, and whether it is a number."""
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value), False
+    return (f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}g}"), True
