@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import train_mini_sd
-from measure_mini_sd import ASKED, COMBINATIONS, drawn, new, prompt, shown, spread
+from mini_drawings import ASKED, COMBINATIONS, drawn, new, prompt, shown, spread
 from mini_tokenizer import END, LENGTH, START, make_tokenizer, merges
 from safetensors import safe_open
 from safetensors.torch import load_file

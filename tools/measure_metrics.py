@@ -8,21 +8,13 @@ sizes (the bias of small samples), and the distances of sets that were broken on
 """
 
 import argparse
-import io
-import json
-import shlex
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image
+from broken_sets import broken_sets
+from picture_sets import summary
+from report import head, rounded, write
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
-from train_judge import hardware
 
 from tigerdiff.metrics.distances import (
     extrapolated_frechet,
@@ -32,7 +24,7 @@ from tigerdiff.metrics.distances import (
     nearest,
     prompt_accuracy,
 )
-from tigerdiff.tigers.tiger import CHOICES, Tiger, paint, procedural_tigers
+from tigerdiff.tigers.tiger import procedural_tigers
 
 TARGET = Path(__file__).parent.parent / "book/results/metrics.json"
 SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -50,12 +42,8 @@ def main() -> None:
     n, size, seed = options.n, options.size, options.seed
     real, tigers = procedural_tigers(max(n, 2 * max(SIZES)), size, seed)
     known = image_features(real)
-    result = {
-        "command": shlex.join(["python", "tools/measure_metrics.py", *sys.argv[1:]]),
+    result = head("python tools/measure_metrics.py") | {
         "seed": seed,
-        "hardware": hardware(),
-        "torch": torch.__version__,
-        "date": datetime.now(timezone.utc).date().isoformat(),
         "size": size,
         "accuracy": {"n": len(real), **rounded(prompt_accuracy(real, tigers))},
         "real_to_real": [real_to_real(known, k) for k in SIZES],
@@ -67,8 +55,7 @@ def main() -> None:
     for name, images in broken_sets(real[:n], n, size, seed + 1):
         result["sets"][name] = measured(image_features(images), known[:n])
         print(f"{name:32s}", result["sets"][name], flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    write(options.out, result)
 
 
 def real_to_real(known: Tensor, n: int) -> dict:
@@ -86,135 +73,18 @@ def real_to_real(known: Tensor, n: int) -> dict:
 
 
 def measured(found: Tensor, known: Tensor) -> dict:
-    """Both distances between features, and what tells copies of the known ones."""
+    """Measure both distances between features, and the share of copies of the known ones."""
     kernel, error = mean_mmd(found, known)
-    score = nearest(found, known).score
+    scores = summary(nearest(found, known).score)
     return rounded(
         {
             "frechet": frechet(found, known),
             "kernel": kernel,
             "kernel_standard_error": error,
-            "nearest_score": score.median().item(),
-            "copies": (score < 0.5).double().mean().item(),
+            "nearest_score": scores["median_score"],
+            "copies": scores["copies"],
         }
     )
-
-
-def broken_sets(real: Tensor, n: int, size: int, seed: int) -> Iterator[tuple[str, Tensor]]:
-    """Yields (name, images): n fresh tigers of another seed, as they are and broken in turn.
-
-    The last two are made of the real ones that the others will be compared with.
-    """
-    images, tigers = procedural_tigers(n, size, seed)
-    yield "fresh tigers", images
-    for name, spoil in SPOILED.items():
-        yield name, spoil(images)
-    for name, change in CHANGED.items():
-        yield name, paint([change(tiger) for tiger in tigers], size)
-    yield "64 real ones again and again", real[:64].repeat(-(-n // 64), 1, 1, 1)[:n]
-    yield "real ones learned by heart", noised(real.flip(0), 2)
-
-
-def blurred(images: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of so many pixels."""
-    return transforms.gaussian_blur(images, [13, 13], [sigma, sigma])
-
-
-def noised(images: Tensor, deviation: float) -> Tensor:
-    """White noise, of a deviation in steps of 1/255."""
-    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-    return as_uint8(images + deviation * noise)
-
-
-def tinted(images: Tensor, amount: float) -> Tensor:
-    """More red and less blue."""
-    return as_uint8(images + amount * torch.tensor([1.0, 0.0, -1.0])[:, None, None])
-
-
-def faded(images: Tensor, contrast: float) -> Tensor:
-    """Towards grey, to a share of the contrast."""
-    return as_uint8(127.5 + contrast * (images - 127.5))
-
-
-def mirrored(images: Tensor) -> Tensor:
-    """The left half is the right half's mirror image: both eyes look outwards or inwards."""
-    half = images.shape[-1] // 2
-    right = images[..., -half:]
-    return torch.cat([right.flip(-1), right], -1)
-
-
-def shuffled(images: Tensor) -> Tensor:
-    """The four quarters change places."""
-    half = images.shape[-1] // 2
-    return images.roll((half, half), (-2, -1))
-
-
-def coarse(images: Tensor, factor: int) -> Tensor:
-    """Drawn with fewer pixels, then enlarged again."""
-    size = images.shape[-1]
-    small = transforms.resize(images, [size // factor], antialias=True)
-    return transforms.resize(small, [size], antialias=True)
-
-
-def jpeg(images: Tensor, quality: int) -> Tensor:
-    """Stored as JPEG and read again."""
-
-    def copied(image: Tensor) -> Tensor:
-        file = io.BytesIO()
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
-        return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
-
-    return torch.stack([copied(image) for image in images])
-
-
-def as_uint8(images: Tensor) -> Tensor:
-    """Rounded to what a picture can hold."""
-    return images.round().clamp(0, 255).to(torch.uint8)
-
-
-def without(name: str, word: str) -> Callable[[Tiger], Tiger]:
-    """Paints those that have the word anew with the words of the others, in turn."""
-    others = [x for x in CHOICES[name] if x not in (word, "night")]
-
-    def change(tiger: Tiger) -> Tiger:
-        if getattr(tiger, name) != word:
-            return tiger
-        return replace(tiger, **{name: others[tiger.stripes % len(others)]})
-
-    return change
-
-
-# Of each kind the weakest first.
-SPOILED: dict[str, Callable[[Tensor], Tensor]] = {
-    "blurred, sigma 0.5 px": lambda x: blurred(x, 0.5),
-    "blurred, sigma 1 px": lambda x: blurred(x, 1.0),
-    "blurred, sigma 2 px": lambda x: blurred(x, 2.0),
-    "noise of 8/255": lambda x: noised(x, 8),
-    "noise of 24/255": lambda x: noised(x, 24),
-    "tinted by 10/255": lambda x: tinted(x, 10),
-    "tinted by 30/255": lambda x: tinted(x, 30),
-    "contrast 80 %": lambda x: faded(x, 0.8),
-    "contrast 50 %": lambda x: faded(x, 0.5),
-    "JPEG of quality 50": lambda x: jpeg(x, 50),
-    "JPEG of quality 10": lambda x: jpeg(x, 10),
-    "half the resolution": lambda x: coarse(x, 2),
-    "a quarter of the resolution": lambda x: coarse(x, 4),
-    "left half mirrored": mirrored,
-    "upside down": lambda x: x.flip(-2),
-    "quarters shuffled": shuffled,
-}
-CHANGED: dict[str, Callable[[Tiger], Tiger]] = {
-    "no white fur": without("fur", "white"),
-    "no snow": without("backdrop", "snow"),
-    "no roaring mouth": without("mouth", "roaring"),
-    "orange fur only": lambda tiger: replace(tiger, fur="orange"),
-    "all look straight ahead": lambda tiger: replace(tiger, gaze_x=0.0, gaze_y=0.0),
-}
-
-
-def rounded(row: dict) -> dict:
-    """Floats to 4 digits."""
-    return {name: float(f"{x:.4g}") if isinstance(x, float) else x for name, x in row.items()}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tigerdiff import NoiseSchedule, timesteps, to_x0_eps
+from tigerdiff.sampling import Generators, randn_like
 
 # By name: the sampler that it is a mistake in, and what is done.
 MISTAKES = {
@@ -21,7 +22,7 @@ MISTAKES = {
     "beta for alpha_bar": ("ddim", "1 - beta_t where alpha_bar_t belongs"),
     "previous is t - 1": ("ddim", "alpha_bar of t - 1 though the step before is far earlier"),
     "no square root": ("ddim", "alpha_bar instead of its root before x0"),
-    "wrong time": ("ddim", "the network is told the time that the step goes to"),
+    "wrong time": ("ddim", "the network gets the time that the step goes to"),
     "clipped to [0, 1]": ("ddim", "x0 clipped as if images were in [0, 1]"),
     "uniform start": ("ddim", "x_T from rand instead of randn"),
     "beta eps": ("ddpm", "1 / sqrt(1 - alpha_bar_t) missing in the mean of the step"),
@@ -38,7 +39,7 @@ def walk(
     *,
     sampler: str,
     steps: int,
-    generator: torch.Generator,
+    generator: Generators,
     mistake: str | None = None,
 ) -> Tensor:
     """Sample with a mistake, or without.
@@ -49,7 +50,7 @@ def walk(
         xT: standard normal noise (B, C, H, W).
         sampler: "ddim" (eta 0) or "ddpm".
         steps: number of model calls.
-        generator: source of the noise.
+        generator: source of the noise, or one for each picture.
         mistake: one of MISTAKES that belongs to the sampler, or None.
 
     Returns:
@@ -65,11 +66,11 @@ def walk(
     if mistake == "beta for alpha_bar":
         alpha_bar = {t: schedule.alpha[t].item() for t in range(schedule.T + 1)}
     xt = xT
-    if mistake == "uniform start":
-        xt = torch.rand(xT.shape, generator=generator, dtype=xT.dtype)
+    if mistake == "uniform start":  # the distribution function of a normal makes it uniform
+        xt = torch.special.ndtr(xT)
     for t, t_prev in pairwise(times):
-        told = max(t_prev, 1) if mistake == "wrong time" else t
-        output = model(xt, torch.full((len(xt),), told)).to(xt.dtype)
+        asked = max(t_prev, 1) if mistake == "wrong time" else t
+        output = model(xt, torch.full((len(xt),), asked, device=xt.device)).to(xt.dtype)
         # What the output means depends on the true schedule, as in training.
         _, eps = to_x0_eps(schedule, output, xt, t, getattr(model, "prediction", "eps"))
         a = alpha_bar[t]
@@ -88,6 +89,5 @@ def walk(
         if mistake == "noise at the end" and t_prev == 0:
             sigma = (1 - alpha) ** 0.5  # beta, as the posterior's own variance is 0
         if sigma > 0 and mistake != "no noise":
-            z = torch.randn(xt.shape, generator=generator, dtype=xt.dtype)
-            xt = xt + sigma * z
+            xt = xt + sigma * randn_like(xt, generator)
     return xt

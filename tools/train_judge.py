@@ -1,4 +1,4 @@
-"""Train the judge on painted tigers: tigerdiff/judge.safetensors, and its card judge.json.
+"""Train the judge on painted tigers: tigerdiff/metrics/judge.safetensors and its card judge.json.
 
 python tools/train_judge.py
 
@@ -10,16 +10,13 @@ import argparse
 import copy
 import itertools
 import json
-import platform
-import shlex
-import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from report import head
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -47,19 +44,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="the .safetensors file")
     options = parser.parse_args()
     started = time.monotonic()
-    processor = hardware()
+    made = head("python tools/train_judge.py")
     judge = folded(trained(options.steps, options.batch, options.seed), options.seed)
     card = {
         "what": "reads the attributes of painted tigers; its features measure distances",
-        "command": shlex.join(["python", "tools/train_judge.py", *sys.argv[1:]]),
         "seed": options.seed,
         "steps": options.steps,
         "pictures_seen": options.steps * options.batch,
         "tigers_seen": CHUNK * (1 + -(-options.steps * options.batch // (2 * CHUNK))),
         "parameters": sum(weights.numel() for weights in judge.parameters()),
-        "hardware": processor,
-        "torch": torch.__version__,
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        **made,
     }
     weights = {name: x.half().contiguous() for name, x in judge.state_dict().items()}
     save_file(weights, options.out, {name: str(value) for name, value in card.items()})
@@ -201,16 +195,6 @@ def tested(judge: Judge, size: int, n: int) -> dict:
             for (name, (low, high)), y in zip(RANGES.items(), ranges.T)
         },
     }
-
-
-def hardware() -> str:
-    """The processor and how many of its cores were used."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-        name = next(x.split(":")[1].strip() for x in text.splitlines() if "model name" in x)
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} threads"
 
 
 if __name__ == "__main__":

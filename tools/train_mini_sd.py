@@ -1,4 +1,4 @@
-"""Train the text-to-image model that the package ships, tigerdiff/weights/mini-sd-tiger.
+"""Train the text-to-image model that the package ships, tigerdiff/pretrained/weights/mini-sd-tiger.
 
 python tools/train_mini_sd.py --minutes 120
 
@@ -12,13 +12,11 @@ goes on from there. On a GPU the same command takes minutes.
 import argparse
 import json
 import math
-import shlex
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
@@ -27,11 +25,11 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from mini_tokenizer import make_tokenizer
+from report import head
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm, trange
-from train_judge import hardware
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from tigerdiff import EMA, caption, procedural_tigers, to_float
@@ -77,7 +75,7 @@ def main() -> None:
     )  # fmt: skip
     card = {
         "what": "draws painted tigers of 64 x 64 pixels from captions",
-        "command": shlex.join(["python", "tools/train_mini_sd.py", *sys.argv[1:]]),
+        **head("python tools/train_mini_sd.py"),
         "data": "painted",
         "seed": SEED,
         "tigers": len(images),
@@ -85,9 +83,6 @@ def main() -> None:
         "vae_steps": vae_steps,
         "steps": steps,
         "images_seen": {"vae": vae_steps * VAE_BATCH, "unet": steps * BATCH},
-        "hardware": torch.cuda.get_device_name() if torch.cuda.is_available() else hardware(),
-        "torch": torch.__version__,
-        "date": datetime.now(timezone.utc).date().isoformat(),
     }
     export(pipeline, card)
     print(json.dumps(card, indent=2))

@@ -10,15 +10,12 @@ priority, OMP_NUM_THREADS=1 nice -n 19 python tools/train_pixels.py ...
 
 import argparse
 import json
-import shlex
-import sys
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from threading import Event
 
 import torch
-from train_judge import hardware
+from report import head
 
 from tigerdiff import TrainConfig, export_run, procedural_tigers, train
 from tigerdiff.pretrained.load import WEIGHTS
@@ -91,10 +88,9 @@ def export(name: str, out: Path) -> dict:
     state = checkpoints.read_state(checkpoints.find_checkpoint(out))
     size = MODELS[name][0]
     lines = (out / "log.csv").read_text().splitlines()
-    cuda = torch.cuda.is_available()
     card = {
         "what": f"draws painted tigers of {size} x {size} pixels from noise",
-        "command": shlex.join(["python", "tools/train_pixels.py", *sys.argv[1:]]),
+        **head("python tools/train_pixels.py"),
         "data": "painted",
         "seed": SEED,
         "tigers": TIGERS,
@@ -103,9 +99,6 @@ def export(name: str, out: Path) -> dict:
         "steps": state["step"],
         "images_seen": state["step"] * state["config"]["batch_size"],
         "training_hours": round(float(lines[-1].split(",")[-1]) / 3600, 2),
-        "hardware": torch.cuda.get_device_name() if cuda else hardware(),
-        "torch": torch.__version__,
-        "date": datetime.now(timezone.utc).date().isoformat(),
     }
     folder = export_run(out, WEIGHTS / name, card)
     return json.loads((folder / "card.json").read_text())
