@@ -37,7 +37,7 @@ def cleaned(text: str) -> str:
 
 def main() -> None:
     """Rewrite the notebooks that differ and name them."""
-    for path in sorted(BOOK.glob("*.ipynb")):
+    for path in sorted(BOOK.rglob("*.ipynb")):
         before = path.read_text(encoding="utf-8")
         after = cleaned(before)
         if after != before:
