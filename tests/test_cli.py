@@ -22,7 +22,7 @@ import tigerdiff.training.config
 from tigerdiff import cli
 from tigerdiff.data.painted import read_tigers
 from tigerdiff.sampling import SAMPLERS
-from tigerdiff.tigers.tiger import procedural_tigers
+from tigerdiff.tigers.paint import procedural_tigers
 from tigerdiff.training import checkpoints as runs
 from tigerdiff.training.config import TrainConfig
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from tigerdiff.data.tensors import seeded_generator, to_uint8
 from tigerdiff.diffusion import NoiseSchedule, make_schedule
-from tigerdiff.tigers.tiger import procedural_tigers
+from tigerdiff.tigers.paint import procedural_tigers
 from tigerdiff.training import checkpoints as runs
 from tigerdiff.training import examples
 from tigerdiff.training import loop as training

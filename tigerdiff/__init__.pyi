@@ -47,10 +47,10 @@ from .sampling import dpm_solver as dpm_solver
 from .sampling import heun as heun
 from .sampling import timesteps as timesteps
 from .tigers.captions import caption as caption
+from .tigers.paint import paint as paint
+from .tigers.paint import paint_tiger as paint_tiger
+from .tigers.paint import procedural_tigers as procedural_tigers
 from .tigers.tiger import Tiger as Tiger
-from .tigers.tiger import paint as paint
-from .tigers.tiger import paint_tiger as paint_tiger
-from .tigers.tiger import procedural_tigers as procedural_tigers
 from .tigers.tiger import series as series
 from .training.checkpoints import load_checkpoint as load_checkpoint
 from .training.checkpoints import save_checkpoint as save_checkpoint

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from tigerdiff.tigers.tiger import CHOICES, Tiger, paint, procedural_tigers
+from tigerdiff.tigers.paint import paint, procedural_tigers
+from tigerdiff.tigers.tiger import CHOICES, Tiger
 
 
 def broken_sets(real: Tensor, n: int, size: int, seed: int) -> Iterator[tuple[str, Tensor]]:

@@ -24,7 +24,7 @@ from tigerdiff.metrics.distances import (
     nearest,
     prompt_accuracy,
 )
-from tigerdiff.tigers.tiger import procedural_tigers
+from tigerdiff.tigers.paint import procedural_tigers
 
 TARGET = Path(__file__).parent.parent / "book/results/metrics.json"
 SIZES = (64, 128, 256, 512, 1024, 2048, 4096)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from tigerdiff.data.tensors import to_float, to_uint8
 from tigerdiff.diffusion import NoiseSchedule, add_noise
-from tigerdiff.tigers.tiger import Tiger, paint, paint_tiger
+from tigerdiff.tigers.paint import paint, paint_tiger
+from tigerdiff.tigers.tiger import Tiger
 
 FOLDER = Path(__file__).parent.parent / "book/_static"
 TIMES = (0, 50, 150, 300, 500, 1000)

@@ -26,7 +26,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from tigerdiff.data.downloads import sha256
 from tigerdiff.metrics.judge import SIZE, WEIGHTS, Judge
-from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger, procedural_tigers
+from tigerdiff.tigers.paint import procedural_tigers
+from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger
 from tigerdiff.training.ema import EMA
 
 CHUNK = 2048  # tigers painted at a time; each is shown twice, among those of the next chunk too

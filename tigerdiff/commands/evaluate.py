@@ -31,7 +31,8 @@ from tigerdiff.metrics.distances import (
     prompt_accuracy,
 )
 from tigerdiff.pretrained import load as pretrained
-from tigerdiff.tigers.tiger import CHOICES, Tiger, procedural_tigers
+from tigerdiff.tigers.paint import procedural_tigers
+from tigerdiff.tigers.tiger import CHOICES, Tiger
 from tigerdiff.training import checkpoints as runs
 
 FEWEST = 20  # pictures, as the kernel distance needs

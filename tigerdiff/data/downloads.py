@@ -9,7 +9,6 @@ from pathlib import Path
 from tigerdiff.data import files as _files
 
 MAX_PHOTO_BYTES = 50_000_000
-MAX_ARCHIVE_BYTES = 200_000_000
 ANSWER_SECONDS = 6.0  # how long a server, or the name look-up before it, may keep us waiting
 
 
@@ -28,25 +27,6 @@ def fetched_photo(url: str) -> Path:
         with _files.replacing(digest) as digest_part:
             digest_part.write_text(sha256(part))
     return photo
-
-
-def fetch_archive(url: str, file: Path, md5: str) -> None:
-    """Downloads an archive that is known by its MD5.
-
-    Raises:
-        ConnectionError: it could not be downloaded; the sentence says where to put it.
-        ValueError: what was downloaded is not it.
-    """
-    from torchvision.datasets.utils import check_integrity
-
-    by_hand = f"put {file.name} into {file.parent} by hand and call again"
-    with _files.replacing(file) as part:
-        try:
-            download(url, part, max_bytes=MAX_ARCHIVE_BYTES, max_seconds=3600)
-        except ConnectionError as error:
-            raise ConnectionError(f"{error}; {by_hand}") from error
-        if not check_integrity(part, md5):
-            raise ValueError(f"{url} did not send the known archive (the MD5 differs); {by_hand}")
 
 
 def download(url: str, file: Path, *, max_bytes: int, max_seconds: float) -> None:

@@ -20,7 +20,8 @@ from tigerdiff.data import files as _files
 from tigerdiff.data.batches import check_place
 from tigerdiff.data.tensors import to_float
 from tigerdiff.tigers.captions import caption
-from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger, paint, procedural_tigers, series
+from tigerdiff.tigers.paint import paint, procedural_tigers
+from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger, series
 
 ATTRIBUTES = tuple(field.name for field in fields(Tiger))
 # metadata.csv is where Hugging Face datasets look, captions.csv is for people and other programs.

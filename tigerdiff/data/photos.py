@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tigerdiff.data import downloads as _downloads
 from tigerdiff.data import files as _files
-from tigerdiff.tigers.tiger import paint_tiger
+from tigerdiff.tigers.paint import paint_tiger
 
 TABLES = {"metadata.csv", "metadata.jsonl", "captions.csv"}  # lie beside pictures, and tell of them
 DEFAULT_PHOTO = "https://images.pexels.com/photos/145939/pexels-photo-145939.jpeg"

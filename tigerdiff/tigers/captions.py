@@ -1,20 +1,17 @@
 """What a painted tiger's attributes are in English: captions that are true, in many wordings.
 
-Each caption tells the fur, the age, the mouth, the backdrop and the daytime in words from which a
-reader gets them back, and now and then up to two more things that can be seen clearly. Left and
+Each caption names the fur, the age, the mouth, the backdrop and the daytime so that a reader can
+name them again, and some name up to two more things that can be seen clearly. Left and
 right are the viewer's.
 """
-
-from __future__ import annotations
 
 import random
 import re
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from tigerdiff.tigers.tiger import Tiger
+from tigerdiff.tigers.tiger import Tiger
 
 T = TypeVar("T")
 
@@ -67,7 +64,7 @@ def wide_eyed(tiger: Tiger) -> bool:
     return tiger.mouth != "roaring" and tiger.scale > 0.8
 
 
-# Of each topic at most one is told, and that only if it holds: wordings, and when they are true.
+# Of each topic a caption says at most one thing, and only a true one: wordings, and conditions.
 DETAILS: tuple[tuple[tuple[str, Callable[[Tiger], bool]], ...], ...] = (
     (
         ("looking at you", lambda t: max(abs(t.gaze_x), abs(t.gaze_y), abs(t.turn)) < 0.25),
@@ -104,10 +101,10 @@ DETAILS: tuple[tuple[tuple[str, Callable[[Tiger], bool]], ...], ...] = (
 
 
 def caption(tiger: Tiger, seed: int = 0) -> str:
-    """A true description of a painted tiger, such as "a roaring white tiger cub at night".
+    """Describe a painted tiger truly, as in "a roaring white tiger cub at night".
 
-    Fur, age, mouth, backdrop and daytime are always told ("at night" tells the last two), and
-    gaze, head, ears, distance, light and place sometimes, where they are clear to see. All is in
+    It always says fur, age, mouth, backdrop and daytime ("at night" says the last two), and
+    sometimes gaze, head, ears, distance, light and place, where they are clear to see. All is in
     lower case, and the words are those of ``VOCABULARY``.
 
     Args:
@@ -147,9 +144,9 @@ def caption(tiger: Tiger, seed: int = 0) -> str:
 
 def _words() -> tuple[str, ...]:
     tables = chain.from_iterable([*CAT.values(), *PLACE.values(), *TIME.values()])
-    told = chain(tables, NIGHT, LOOK.values(), *DOING.values(), *VERB.values(), PATTERNS)
+    said = chain(tables, NIGHT, LOOK.values(), *DOING.values(), *VERB.values(), PATTERNS)
     details = (text for topic in DETAILS for text, _ in topic)
-    texts = " ".join(chain(told, details, FUR, ("an",)))
+    texts = " ".join(chain(said, details, FUR, ("an",)))
     return tuple(sorted(set(re.findall(r"[a-z-]+", re.sub(r"{\w+}", " ", texts)))))
 
 

@@ -85,12 +85,12 @@ def draw_maps(size: int, device: str) -> None:
         maps(part, size, device)
 
 
-def look_up(part: str, p: Tensor) -> dict[str, Tensor]:
-    """The maps of a part at the points p (2, N, S, S): name -> (N, S, S), 0 outside the maps."""
-    table = maps(part, p.shape[-1], str(p.device))
-    at = torch.stack((p[0], p[1] - CENTRE[part]), -1) / REACH[part]
+def look_up(part: str, x: Tensor, y: Tensor, channels: slice = slice(None)) -> dict[str, Tensor]:
+    """The maps of a part at points (N, R, S): name -> (N, R, S), 0 outside the maps."""
+    table = maps(part, x.shape[-1], str(x.device))[channels]
+    at = torch.stack((x, y - CENTRE[part]), -1) / REACH[part]
     found = F.grid_sample(table.expand(len(at), *table.shape), at, align_corners=False)
-    return dict(zip(CHANNELS[part], found.unbind(1)))
+    return dict(zip(CHANNELS[part][channels], found.unbind(1)))
 
 
 def head(p: Tensor) -> dict[str, Tensor]:

@@ -3,18 +3,21 @@
 Positions are normalised: x runs from -1 (left) to 1 (right), y from -1 (top) to 1 (bottom), so the
 same numbers draw the same picture at every size. A shape is a signed distance (negative inside),
 `cover` turns a distance into an antialiased mask, and `over` lays a colour on the canvas through
-that mask. Points are tensors (2, N, S, S), distances and masks (N, S, S), the canvas (3, N, S, S)
-in [0, 1], for N pictures at once; a number may as well be a tensor (N, 1, 1), one per picture.
+that mask. Points are pairs x, y of tensors (N, R, S) for R rows of N pictures of S pixels; those of
+an upright grid may be a row (1, 1, S) and a column (1, R, 1). Distances and masks are (N, R, S),
+the canvas is (3, N, R, S) in [0, 1]; a number may as well be a tensor (N, 1, 1), one per picture.
 """
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Number = float | Tensor
+Points = tuple[Tensor, Tensor] | Tensor
 Colour = tuple[float, float, float]
 Lines = Sequence[Sequence[float]]
 
@@ -29,38 +32,51 @@ def grid(size: int, half_width: float = 1.0, device: str | torch.device = "cpu")
     return torch.stack(torch.meshgrid(axis, axis, indexing="xy"))[:, None] * half_width
 
 
-def turned(p: Tensor, centre: tuple[Number, Number], degrees: Number = 0.0) -> Tensor:
-    """The points seen from `centre`, with axes turned clockwise by `degrees`."""
+def axes(size: int, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
+    """Centres of the pixels as a row of x (1, 1, size) and a column of y (1, size, 1)."""
+    axis = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) * (2 / size) - 1
+    return axis[None, None], axis[None, :, None]
+
+
+def turned(
+    p: Points, centre: tuple[Number, Number], degrees: Number = 0.0, scale: Number = 1.0
+) -> tuple[Tensor, Tensor]:
+    """The points seen from `centre`, axes turned clockwise by `degrees`, in units of `scale`."""
     x, y = p[0] - centre[0], p[1] - centre[1]
-    angle = torch.as_tensor(degrees, dtype=p.dtype, device=p.device) * (math.pi / 180)
-    c, s = angle.cos(), angle.sin()
-    return torch.stack((c * x + s * y, c * y - s * x))
+    angle = torch.as_tensor(degrees, dtype=x.dtype, device=x.device) * (math.pi / 180)
+    c, s = angle.cos() / scale, angle.sin() / scale
+    return c * x + s * y, c * y - s * x
 
 
-def mirrored(p: Tensor) -> Tensor:
+def mirrored(p: Points) -> tuple[Tensor, Tensor]:
     """The left half of the plane folded onto the right one."""
-    return torch.stack((p[0].abs(), p[1]))
+    return p[0].abs(), p[1]
+
+
+def length(x: Tensor, y: Tensor) -> Tensor:
+    """Length of the vectors (x, y); torch.hypot is slower and guards against overflow."""
+    return torch.addcmul(x * x, y, y).sqrt_()
 
 
 def unit(v: Tensor) -> Tensor:
     """Vectors (2, ...) scaled to length 1."""
-    return v / torch.hypot(v[0], v[1]).clamp_min(1e-4)
+    return v / length(v[0], v[1]).clamp_min(1e-4)
 
 
 # ------------------------------------------------------------------------------- shapes and masks
 
 
-def ellipse(p: Tensor, x: Number, y: Number, rx: Number, ry: Number) -> Tensor:
+def ellipse(p: Points, x: Number, y: Number, rx: Number, ry: Number) -> Tensor:
     """Distance to an ellipse with centre (x, y), exact to first order near the outline."""
     u, v = (p[0] - x) / rx, (p[1] - y) / ry
-    k = torch.hypot(u, v).clamp_min(1e-6)
-    return k * (k - 1) / torch.hypot(u / rx, v / ry).clamp_min(1e-6)
+    k = length(u, v).clamp_min(1e-6)
+    return k * (k - 1) / length(u / rx, v / ry).clamp_min(1e-6)
 
 
-def almond(p: Tensor, half_length: Number, half_width: Number) -> Tensor:
+def almond(p: Points, half_length: Number, half_width: Number) -> Tensor:
     """Distance to the overlap of two discs (an eye, a leaf) that lies along the x axis."""
     lift = (half_length**2 - half_width**2) / (2 * half_width)
-    return torch.hypot(p[0], p[1].abs() + lift) - (half_width + lift)
+    return length(p[0], p[1].abs() + lift) - (half_width + lift)
 
 
 def blend(a: Tensor, b: Tensor, seam: float) -> Tensor:
@@ -69,7 +85,7 @@ def blend(a: Tensor, b: Tensor, seam: float) -> Tensor:
     return torch.minimum(a, b) - h * h * (seam / 4)
 
 
-def strokes(p: Tensor, lines: Lines) -> Tensor:
+def strokes(p: Points, lines: Lines) -> Tensor:
     """Distance to the union of curved, tapered strokes.
 
     Each line is x0, y0, x1, y1, x2, y2, width, lean: a parabola through three points whose half
@@ -118,23 +134,36 @@ def cover(distance: Tensor, soft: Number = 0.0) -> Tensor:
     return smooth(0.5 - distance / (2 * soft))
 
 
-def bump(p: Tensor, x: Number, y: Number, rx: Number, ry: Number) -> Tensor:
+def bump(p: Points, x: Number, y: Number, rx: Number, ry: Number) -> Tensor:
     """A soft hill of height 1: a Gaussian with radii rx, ry."""
-    return torch.exp(-((p[0] - x) / rx).square() - ((p[1] - y) / ry).square())
+    u, v = (p[0] - x) / rx, (p[1] - y) / ry
+    if u.shape != v.shape:  # of a row and a column: a product of few exponentials
+        return gaussian(u * u) * gaussian(v * v)
+    return gaussian(torch.addcmul(u * u, v, v))
+
+
+def gaussian(square: Tensor) -> Tensor:
+    """exp(-square), at least 1e-9: smaller numbers take processors ten times as long."""
+    return (square * -math.log2(math.e)).clamp_min_(-30).exp2_()
 
 
 # ------------------------------------------------------------------------ colour, noise and light
 
 
-def rgb(colour: Colour, device: str | torch.device = "cpu") -> Tensor:
-    """A colour as a tensor (3, 1, 1, 1) that broadcasts over pictures."""
+def rgb(canvas: Tensor, colour: Colour) -> Tensor:
+    """A colour as a tensor (3, 1, 1, 1) that broadcasts over a canvas, on its device."""
+    return _rgb(colour, canvas.device)
+
+
+@lru_cache(maxsize=256)
+def _rgb(colour: Colour, device: torch.device) -> Tensor:
     return torch.tensor(colour, dtype=torch.float32, device=device).view(3, 1, 1, 1)
 
 
 def over(canvas: Tensor, colour: Colour | Tensor, mask: Tensor) -> Tensor:
     """Lay a colour, or another canvas, on the canvas where the mask says so."""
     if not isinstance(colour, Tensor):
-        colour = rgb(colour, canvas.device)
+        colour = rgb(canvas, colour)
     return torch.lerp(canvas, colour, mask)
 
 
@@ -161,9 +190,20 @@ def mixed(z: Tensor) -> Tensor:
     return z ^ ((z >> 31) & 0x1FFFFFFFF)
 
 
-def field(random: Tensor, size: int) -> Tensor:
-    """Smooth noise in about [-1, 1] over the whole picture, from a lattice of numbers (N, k, k)."""
-    return F.interpolate(random[:, None] * 2 - 1, size, mode="bicubic", align_corners=False)[:, 0]
+def field(random: Tensor, size: int, rows: slice) -> Tensor:
+    """Smooth noise in about [-1, 1]: rows of a picture, enlarged from numbers (N, k, l)."""
+    down, across = (enlarging(k, size, str(random.device)) for k in random.shape[1:])
+    return (down[rows] @ (random.double() * 2 - 1) @ across.T).float()
+
+
+@lru_cache(maxsize=64)
+def enlarging(k: int, size: int, device: str) -> Tensor:
+    """The matrix (size, k) that enlarges k numbers to `size` by bicubic interpolation.
+
+    In float64, which neither autocast nor a lower precision of matrix products changes.
+    """
+    units = torch.eye(k, dtype=torch.float64, device=device)[None, :, :, None]
+    return F.interpolate(units, (size, 1), mode="bicubic", align_corners=False)[0, :, :, 0].T
 
 
 def noise(p: Tensor, frequency: float, seed: int) -> Tensor:

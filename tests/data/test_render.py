@@ -13,13 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from tigerdiff.commands.options import options as _commands
+from tigerdiff.commands import options as _commands
 from tigerdiff.data import files as _files
 from tigerdiff.data import painted
 from tigerdiff.data.painted import ATTRIBUTES, read_tigers, render_folder
 from tigerdiff.data.photos import load_folder
 from tigerdiff.tigers.captions import caption
-from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger, paint, procedural_tigers
+from tigerdiff.tigers.paint import paint, procedural_tigers
+from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger
 
 SIZE = 16
 

@@ -33,7 +33,8 @@ from tigerdiff.metrics.distances import (
     squared_mmd,
 )
 from tigerdiff.metrics.judge import WEIGHTS, Judge
-from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger, procedural_tigers
+from tigerdiff.tigers.paint import procedural_tigers
+from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger
 
 NAMES = [*CHOICES, *RANGES]
 CARD = json.loads(WEIGHTS.with_suffix(".json").read_text(encoding="utf-8"))

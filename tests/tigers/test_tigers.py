@@ -13,6 +13,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tigerdiff.tigers.captions import caption
+from tigerdiff.tigers.paint import paint, paint_tiger, procedural_tigers
 from tigerdiff.tigers.painting.backdrops import spark
 from tigerdiff.tigers.painting.primitives import (
     almond,
@@ -24,15 +26,7 @@ from tigerdiff.tigers.painting.primitives import (
     strokes,
     uniform,
 )
-from tigerdiff.tigers.tiger import (
-    CHOICES,
-    RANGES,
-    Tiger,
-    caption,
-    paint,
-    paint_tiger,
-    procedural_tigers,
-)
+from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,9 @@ import itertools
 import json
 import logging
 import os
-import pickle
 import re
 import socket
 import struct
-import tarfile
 import threading
 import time
 import zlib
@@ -31,11 +29,11 @@ from tigerdiff.data import painted
 from tigerdiff.data import photos as data
 from tigerdiff.data.batches import batches
 from tigerdiff.data.painted import painted_batches
-from tigerdiff.data.photos import cifar100_tigers, load_folder, load_photo
+from tigerdiff.data.photos import load_folder, load_photo
 from tigerdiff.data.tensors import seeded_generator, to_float, to_uint8
-from tigerdiff.tigers.tiger import paint_tiger, procedural_tigers
+from tigerdiff.tigers.paint import paint_tiger, procedural_tigers
 
-PHOTOS = Path(__file__).parents[2] / "shared" / "photos"
+PHOTOS = Path(__file__).parents[3] / "shared" / "photos"
 RED, BLUE = (200, 30, 10), (10, 30, 200)
 
 
@@ -848,78 +846,6 @@ def test_default_tiger_behind_a_log_in_page_is_painted(site, monkeypatch, capsys
     site.pages["/tiger.jpeg"] = (200, {}, [b"<html>log in to this network</html>"])
     assert load_photo(size=32).shape == (3, 32, 32)
     assert "content is not JPEG" in capsys.readouterr().out and nothing_kept(cache)
-
-
-# ---------------------------------------------------------------- CIFAR-100
-
-
-@pytest.fixture
-def archive(tmp_path, monkeypatch):
-    """A tiny CIFAR-100 of 12 images, a third of them tigers, known to torchvision by its MD5."""
-    from torchvision.datasets import CIFAR100
-
-    names = [f"class{i}" for i in range(88)] + ["tiger"]
-
-    def split(first):
-        labels = [88, 3, 88, 5, 7, 0]
-        pixels = np.arange(6, dtype=np.uint8)[:, None].repeat(3072, 1) + np.uint8(first)
-        pixels[:, :1024] += 100  # the red plane
-        return {"data": pixels, "fine_labels": labels}
-
-    contents = {"train": split(10), "test": split(50), "meta": {"fine_label_names": names}}
-    file = tmp_path / CIFAR100.filename
-    with tarfile.open(file, "w:gz") as tar:
-        for name, content in contents.items():
-            body = pickle.dumps(content)
-            info = tarfile.TarInfo(f"{CIFAR100.base_folder}/{name}")
-            info.size = len(body)
-            tar.addfile(info, io.BytesIO(body))
-            md5 = hashlib.md5(body).hexdigest()
-            if name == "meta":
-                monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": md5})
-            else:
-                monkeypatch.setattr(CIFAR100, f"{name}_list", [[name, md5]])
-    monkeypatch.setattr(CIFAR100, "tgz_md5", hashlib.md5(file.read_bytes()).hexdigest())
-    monkeypatch.setattr(CIFAR100, "url", f"http://127.0.0.1:{closed_port()}/{file.name}")
-    return file
-
-
-def test_cifar100_tigers_are_downloaded_once(archive, site, tmp_path, monkeypatch):
-    from torchvision.datasets import CIFAR100
-
-    monkeypatch.setattr(CIFAR100, "url", f"{site.url}/cifar")
-    site.pages["/cifar"] = (200, {}, [archive.read_bytes()])
-    root = tmp_path / "root"
-    tigers = cifar100_tigers(root)
-    assert tigers.shape == (2, 3, 32, 32) and tigers.dtype == torch.uint8
-    assert near(tigers[0], (110, 10, 10)) and near(tigers[1], (112, 12, 12))
-    test = cifar100_tigers(str(root), train=False)
-    assert near(test[0], (150, 50, 50)) and site.asked == ["/cifar"]
-    (root / CIFAR100.filename).unlink()
-    assert cifar100_tigers(root).equal(tigers) and site.asked == ["/cifar"]
-
-
-def test_cifar100_archive_put_there_by_hand(archive):
-    assert len(cifar100_tigers(archive.parent)) == 2
-
-
-def test_cifar100_that_cannot_be_downloaded_says_what_to_do(archive, tmp_path):
-    with pytest.raises(ConnectionError) as caught:
-        cifar100_tigers(tmp_path / "root")
-    message = str(caught.value)
-    assert f"put {archive.name} into {tmp_path / 'root'} by hand" in message
-    assert "127.0.0.1" in message and "\n" not in message
-    assert nothing_kept(tmp_path / "root")
-
-
-def test_cifar100_archive_that_is_another_is_never_opened(archive, site, tmp_path, monkeypatch):
-    from torchvision.datasets import CIFAR100
-
-    monkeypatch.setattr(CIFAR100, "url", f"{site.url}/cifar")
-    site.pages["/cifar"] = (200, {}, [archive.read_bytes() + b"more"])
-    with pytest.raises(ValueError, match="MD5 differs"):
-        cifar100_tigers(tmp_path / "root")
-    assert nothing_kept(tmp_path / "root")
 
 
 # ---------------------------------------------------------------- batches

@@ -27,7 +27,8 @@ from tigerdiff.metrics import distances as metrics
 from tigerdiff.metrics import judge as _judge
 from tigerdiff.pretrained import load as pretrained
 from tigerdiff.pretrained.load import export_run
-from tigerdiff.tigers.tiger import CHOICES, procedural_tigers
+from tigerdiff.tigers.paint import procedural_tigers
+from tigerdiff.tigers.tiger import CHOICES
 from tigerdiff.training import checkpoints as runs
 from tigerdiff.training.config import TrainConfig
 from tigerdiff.training.loop import train
