@@ -13,14 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from tigerdiff.commands import options as _commands
+from tigerdiff.commands.render import render_command
 from tigerdiff.data import files as _files
 from tigerdiff.data import painted
 from tigerdiff.data.painted import ATTRIBUTES, read_tigers, render_folder
 from tigerdiff.data.photos import load_folder
 from tigerdiff.tigers.captions import caption
-from tigerdiff.tigers.paint import paint, procedural_tigers
-from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger
+from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger, paint, procedural_tigers
 
 SIZE = 16
 
@@ -263,7 +262,7 @@ def test_the_command_tells_how_many_tigers_are_there(tmp_path, capsys):
     render_folder(tmp_path, 5, SIZE, progress=False)
     before = signal.getsignal(signal.SIGTERM)
     try:
-        _commands.render_command(tmp_path, 3, SIZE, 0, resume=True)
+        render_command(tmp_path, 3, SIZE, 0, resume=True)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert capsys.readouterr().out.startswith(f"{tmp_path}: 5 tigers of 16 x 16 pixels")

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from tigerdiff import cli
-from tigerdiff.commands import evaluate as _evaluation
-from tigerdiff.commands.evaluate import (
+from tigerdiff.commands import pictures as _pictures
+from tigerdiff.commands import results as _results
+from tigerdiff.commands.pictures import (
     Pictures,
     folder_pictures,
     reference_pictures,
@@ -21,7 +22,6 @@ from tigerdiff.commands.evaluate import (
 )
 from tigerdiff.data import files as _files
 from tigerdiff.data.painted import read_tigers, render_folder
-from tigerdiff.data.tensors import seeded_generator
 from tigerdiff.drawing import sample
 from tigerdiff.metrics import distances as metrics
 from tigerdiff.metrics import judge as _judge
@@ -172,18 +172,14 @@ def test_pictures_without_a_table_have_no_prompts_and_may_be_large(evaluate, tmp
     assert "as asked" not in said
 
 
-def test_a_run_draws_in_heaps_and_is_asked_for_its_training_tigers(evaluate, run, monkeypatch):
-    monkeypatch.setattr(_evaluation, "PIXELS", 10 * SIZE**2)
+def test_a_run_draws_and_is_asked_for_its_training_tigers(evaluate, run):
     words = ["--checkpoint", run, "--steps", 2, "-n", 24, "--sampler", "ddpm", "--seed", 5]
     results = evaluate(*words)[1]
     model, schedule = runs.load_checkpoint(run)
     how = {"size": SIZE, "sampler": "ddpm", "steps": 2, "progress": False}
-    heaps = []
-    for first, n in ((0, 10), (10, 10), (20, 4)):
-        seed = seeded_generator(5, first).initial_seed()
-        heaps.append(sample(model, schedule, n, seed=seed, **how))
+    drawn = sample(model, schedule, 24, seed=5, **how)
     trained_on = painted(4, 24)[0]
-    wanted = expected(torch.cat(heaps), painted(2_000_000_000, 24)[0], trained_on)
+    wanted = expected(drawn, painted(2_000_000_000, 24)[0], trained_on)
     assert {name: results["pictures"][name] for name in wanted} == wanted
     assert results["sources"]["nearest_among"].startswith("painted tigers of seed 4: 24 of")
     assert results["sources"]["pictures"] == (
@@ -209,9 +205,8 @@ def test_an_exported_network_draws_as_its_run_and_its_card_tells_the_tigers(
     source = "the first 20 of 24 painted tigers of seed 4"
     assert results["sources"]["nearest_among"] == f"{source}: 20 of 16 x 16 pixels"
     model, schedule = pretrained.load_pretrained(weights / "tiny")
-    seed = seeded_generator(5, 0).initial_seed()
-    images = sample(model, schedule, 20, size=SIZE, steps=2, seed=seed, progress=False)
-    drawn = _evaluation.drawn_pictures(weights / "tiny", "ddim", 2, 20, 5).images
+    images = sample(model, schedule, 20, size=SIZE, steps=2, seed=5, progress=False)
+    drawn = _pictures.drawn_pictures(weights / "tiny", "ddim", 2, 20, 5).images
     assert torch.equal(drawn, images)
 
 
@@ -248,10 +243,10 @@ def test_photos_that_a_run_was_trained_on_are_found_with_their_mirror_images(
 
 def test_copies_are_found():
     known = Pictures(painted(1)[0], "training")
-    results = _evaluation.evaluate(known, Pictures(painted(2)[0], "new"), None, known)
+    results = _results.measure(known, Pictures(painted(2)[0], "new"), None, known)
     assert results["pictures"]["nearest_neighbours"] == {"median_score": 0.0, "copies": 1.0}
     assert "floor" not in results
-    lines = _evaluation.table(results).splitlines()
+    lines = _results.table(results).splitlines()
     assert [line.split()[-1] for line in lines if line.startswith("  copies")] == ["100.0%"]
 
 
@@ -283,7 +278,7 @@ def test_what_cannot_be_compared_or_kept_is_said_before_the_work(
     def drawn(*arguments):
         raise AssertionError("drew in vain")
 
-    monkeypatch.setattr(_evaluation, "drawn_pictures", drawn)
+    monkeypatch.setattr(_pictures, "drawn_pictures", drawn)
     nowhere = evaluate("--checkpoint", run, "--reference", "nowhere")
     assert nowhere == "tigerdiff: --reference must be 'painted' or a folder, and nowhere is none"
     render_folder(tmp_path / "few", 3, SIZE, progress=False)
@@ -310,8 +305,8 @@ def test_a_network_smaller_than_tigers_are_painted_is_said_before_the_work(
 
 
 def test_an_out_that_cannot_be_written_to_is_said_before_the_work(evaluate, tigers, monkeypatch):
-    monkeypatch.setattr(_evaluation.os, "access", lambda path, mode: mode != os.W_OK)
-    monkeypatch.setattr(_evaluation, "folder_pictures", None)
+    monkeypatch.setattr(_results.os, "access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr(_pictures, "folder_pictures", None)
     said = evaluate("--images", tigers, "--out", "here.json")
     assert said.endswith("cannot be written to: choose another --out")
 
@@ -322,7 +317,7 @@ def test_the_table_is_said_though_the_results_cannot_be_kept(tigers, tmp_path, m
 
     words = ["evaluate", "--images", str(tigers), "--out", str(tmp_path / "a.json")]
     monkeypatch.setattr(sys, "argv", ["tigerdiff", *words])
-    monkeypatch.setattr(_evaluation, "write", full)
+    monkeypatch.setattr(_results, "write", full)
     with pytest.raises(SystemExit):
         cli.main()
     said, err = capfd.readouterr()
@@ -356,13 +351,13 @@ def test_results_of_another_command_are_kept(evaluate, tigers, tmp_path):
 
 def test_results_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     out = tmp_path / "results.json"
-    _evaluation.write({"command": "a"}, out)
+    _results.write({"command": "a"}, out)
 
     def full(*arguments):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(_files.os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        _evaluation.write({"command": "b"}, out)
+        _results.write({"command": "b"}, out)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
     assert json.loads(out.read_text()) == {"command": "a"}

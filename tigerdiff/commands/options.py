@@ -1,164 +1,96 @@
-"""The commands ``tigerdiff render`` and ``tigerdiff evaluate``, and what all commands need."""
+"""Options of the command line: those that commands share, and those read from a dataclass."""
 
 from __future__ import annotations
 
-import os
-import shlex
-import shutil
-import signal
-import subprocess
-import sys
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tigerdiff.commands import evaluate as _evaluation
-from tigerdiff.data.painted import read_tigers, render_folder
-from tigerdiff.pretrained.load import find_pretrained
-from tigerdiff.sampling import SAMPLERS
-
+FEWEST = 20  # pictures that can be judged, as the kernel distance needs
+SAMPLERS = "ddpm|ddim|dpm_solver|heun"
 CHECKPOINT = (
     "a shipped model (ddpm-tiger-64), a run's folder (its newest checkpoint), an exported folder, "
     "or owner/name on the Hugging Face Hub. What exists as a folder is taken for that."
 )
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="cpu|cuda|mps", show_default=False, help="Where to compute; default: a GPU if any."
+    ),
+]
 
 
-def render_command(
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="The folder to fill, new or empty.")
-    ] = Path("tigers"),
-    n: Annotated[int, typer.Option("-n", min=1, help="Number of tigers.")] = 64,
-    size: Annotated[
-        int, typer.Option(help="Height and width of the pictures in pixels, 16 to 1024.")
-    ] = 128,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same tigers.")] = 0,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Go on where it was interrupted, or add more tigers."),
-    ] = False,
-) -> None:
-    """Paint tigers into a folder, with captions that are true.
-
-    \b
-    tigerdiff render -n 64 --size 128 --out tigers
-    tigerdiff train --data tigers --out runs/tigers
-
-    Beside the pictures lie captions.csv (file_name and text) and metadata.csv,
-    which has every attribute of every tiger too. Hugging Face datasets loads
-    the folder: load_dataset("imagefolder", data_dir="tigers").
-    """  # noqa: D301 - the \b keeps typer from joining the lines
-    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell has it ignored
-        signal.signal(number, signal.default_int_handler)
-    try:
-        render_folder(out, n, size, seed, resume=resume)
-    except KeyboardInterrupt:
-        line = f"Stopped; {len(read_tigers(out))} of {n} tigers are in {out}. Go on with:"
-        typer.echo(f"\n{line}\n  {go_on_command()}", err=True)
-        raise typer.Exit(130) from None
-    there = len(read_tigers(out))
-    typer.echo(f"{out}: {there} tigers of {size} x {size} pixels, captions.csv and metadata.csv")
+def path(text: str) -> Path:
+    """Return a path in which ~ is the home folder, also where the shell has left it."""
+    return Path(text).expanduser()
 
 
-def evaluate_command(
-    images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A folder of pictures to judge.")
-    ] = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|DIR", help=f"Or judge what a network draws: {CHECKPOINT}"),
-    ] = None,
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="|".join(SAMPLERS), show_default="ddim", help="For --checkpoint: how to draw."
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, show_default="50", help="For --checkpoint: calls of the network."),
-    ] = None,
-    n: Annotated[
-        int | None,
-        typer.Option(
-            "-n",
-            min=_evaluation.FEWEST,
-            show_default="all of --images, 2048 by --checkpoint",
-            help="Number of pictures.",
-        ),
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Of what is drawn, or chosen where -n is fewer.")
-    ] = 0,
-    reference: Annotated[
-        str,
-        typer.Option(
-            metavar="painted|DIR", help="What to compare with: new painted tigers, or a folder."
-        ),
-    ] = "painted",
-    out: Annotated[
-        Path, typer.Option(metavar="FILE", help="The results as JSON, with how they were had.")
-    ] = Path("evaluation.json"),
-) -> None:
-    """Measure how good pictures of tigers are.
+def with_options(
+    config: type,
+    groups: Mapping[str | None, Sequence[str]],
+    metavars: Mapping[str, str],
+    least: Mapping[str, int],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command options that are fields of a dataclass, with its defaults and docstring.
 
-    \b
-    tigerdiff evaluate --images tigers
-    tigerdiff evaluate --checkpoint ddpm-tiger-64 --steps 25 -n 2048
-    tigerdiff evaluate --checkpoint runs/painted --steps 50 -n 2048
+    Args:
+        config: the dataclass; its docstring describes each field under "Args:".
+        groups: heading in the help to the names of fields.
+        metavars: what the help shows for a field's value, where its type says too little.
+        least: the smallest value of whole numbers.
 
-    The distances between the pictures and as many real ones are better the
-    smaller they are; but few pictures make the Frechet distance large, so
-    the column "floor" says what as many other real ones get. The score of
-    the nearest neighbour, among the training pictures if they are known, is
-    0 for a copy and about 1 for a new picture; below 0.5 it is counted as a
-    copy. If the folder's metadata.csv has the attributes that were asked for,
-    as that of tigerdiff render has, "as asked" is the share that shows them.
+    Returns:
+        A decorator for a function that takes the options as keyword arguments.
+    """
+    known = {field.name: field for field in fields(config)}
+    about = argument_texts(config.__doc__ or "")
+    kinds = {"int": int, "float": float, "bool": bool}
 
-    The training pictures are known of a run's folder, and of any other model
-    whose card.json says which painted tigers they were.
-    """  # noqa: D301 - the \b keeps typer from joining the lines
-    if (images is None) == (checkpoint is None):
-        raise ValueError("evaluate needs either --images or --checkpoint, and not both")
-    if images is not None and (sampler or steps):
-        raise ValueError("--sampler and --steps go with --checkpoint, not with --images")
-    command = typed(["tigerdiff", *sys.argv[1:]])
-    folder = None if checkpoint is None else find_pretrained(checkpoint)
-    _evaluation.check_reference(reference, folder)  # before the work, not after it
-    _evaluation.check_out(out, command)
-    training = None
-    if folder is not None:
-        how = (sampler or "ddim", steps or 50, n or 2048)
-        training = _evaluation.training_pictures(folder, how[-1])
-        pictures = _evaluation.drawn_pictures(folder, *how, seed)
-    else:
-        assert images is not None
-        pictures = _evaluation.folder_pictures(images, n, seed)
-    real, floor = _evaluation.reference_pictures(reference, pictures.images, seed)
-    if folder is not None and training is None:
-        training = real._replace(source=f"{real.source}, as no training pictures were found")
-    results = _evaluation.evaluate(pictures, real, floor, training)
-    typer.echo(_evaluation.table(results))
-    _evaluation.write(_evaluation.provenance(command, seed) | results, out)
-    typer.echo(f"\n{out}: these, the seeds and the versions")
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters = []
+        for group, names in groups.items():
+            for name in names:
+                field = known[name]
+                kind = kinds.get(str(field.type), str)
+                flag = "--" + name.replace("_", "-")
+                option = typer.Option(
+                    flag,
+                    help=in_help(about.get(name, "")),
+                    metavar=metavars.get(name),
+                    min=least.get(name),
+                    rich_help_panel=group,
+                    show_default=field.default is not None,
+                )
+                default = inspect.Parameter.empty if field.default is MISSING else field.default
+                parameters.append(
+                    inspect.Parameter(
+                        name,
+                        inspect.Parameter.KEYWORD_ONLY,
+                        default=default,
+                        annotation=Annotated[kind, option],
+                    )
+                )
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
 
 
-def go_on_command() -> str:
-    """The line that goes on with the command that was interrupted."""
-    options = [word for word in sys.argv[1:] if word != "--resume"]
-    return typed([*program(), *options, "--resume"])
+def argument_texts(docstring: str) -> dict[str, str]:
+    """Return what a docstring in Google style says of each argument, on one line each."""
+    section = inspect.cleandoc(docstring).partition("Args:\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
 
 
-def program() -> list[str]:
-    """The words that start this program again, however it was started."""
-    path = Path(sys.argv[0])
-    if path.name == "__main__.py":
-        return [sys.executable, "-m", "tigerdiff"]
-    found = shutil.which(path.name)
-    on_path = found and Path(found).parent.resolve() == path.parent.resolve()
-    return [path.name if on_path else sys.argv[0]]
-
-
-def typed(words: list[str]) -> str:
-    """The words as a line for the shell."""
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+def in_help(text: str) -> str:
+    """Return what a docstring says of an argument, as the help of an option says it."""
+    text = re.sub(r"``(\w+)``", lambda name: "--" + name[1].replace("_", "-"), text)
+    text = text.replace("None: ", "default: ")
+    return text[:1].upper() + text[1:]

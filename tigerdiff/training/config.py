@@ -68,7 +68,7 @@ class TrainConfig:
         labels: int64 (N, number of attributes), each image's words as indices into ``classes``.
         condition_dropout: share of the steps' labels that are left out, of each attribute alone and
             of all together (Ho & Salimans 2022, algorithm 1), at least 0 and below 1.
-        device: what to train on, "cpu", "cuda" or "mps"; None: the GPU if there is one.
+        device: where to train, "cpu", "cuda" or "mps"; None: a GPU if there is one.
 
     Raises:
         ValueError: naming the argument that is out of range, or of the wrong kind.

@@ -22,14 +22,15 @@ class Examples(NamedTuple):
     labels: Tensor | None
 
     def content(self) -> str | None:
-        """Return a hash that tells other images or labels from these; None for painted tigers."""
+        """Return hashes that tell other images or labels from these; None for painted tigers."""
         if self.images is None:
             return None
-        digest = hashlib.sha256()
-        for tensor in (self.images, self.labels):
-            if tensor is not None:
-                digest.update(tensor.cpu().contiguous().numpy().data)
-        return digest.hexdigest()
+        return " ".join(content_of(part) for part in self if part is not None)
+
+
+def content_of(tensor: Tensor) -> str:
+    """Return the SHA-256 of a tensor's values."""
+    return hashlib.sha256(tensor.cpu().contiguous().numpy().data).hexdigest()
 
 
 def load_examples(config: TrainConfig, progress: bool = True) -> Examples:

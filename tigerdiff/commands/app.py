@@ -1,0 +1,43 @@
+"""The commands of ``tigerdiff``, put together."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from tigerdiff.commands.evaluate import evaluate_command
+from tigerdiff.commands.render import render_command
+from tigerdiff.commands.sample import sample_command
+from tigerdiff.commands.train import train_command
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end, if that is wanted."""
+    if wanted:
+        typer.echo(f"tigerdiff {version('tigerdiff')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Diffusion models on tigers: paint or photograph them, train, draw new ones, judge them."""
+
+
+app.command("render")(render_command)
+app.command("train")(train_command)
+app.command("sample")(sample_command)
+app.command("evaluate")(evaluate_command)

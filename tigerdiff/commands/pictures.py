@@ -1,0 +1,174 @@
+"""The pictures that ``tigerdiff evaluate`` compares: given, drawn, painted or trained on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tigerdiff.commands.options import FEWEST
+from tigerdiff.data import files as _files
+from tigerdiff.data.painted import read_tigers
+from tigerdiff.data.photos import load_folder
+from tigerdiff.data.tensors import seeded_generator
+from tigerdiff.drawing import sample
+from tigerdiff.pretrained import load as pretrained
+from tigerdiff.tigers.paint import procedural_tigers
+from tigerdiff.tigers.tiger import Tiger
+from tigerdiff.training import checkpoints as runs
+from tigerdiff.training.examples import content_of
+
+LARGEST = 256  # pixels of photos; the judge looks at 64
+REFERENCE_SEED = 2_000_000_000  # far from what anyone trains with; the floor takes the next one
+
+
+class Pictures(NamedTuple):
+    """Pictures uint8 (N, 3, S, S), in words where they are from, and their attributes if known."""
+
+    images: Tensor
+    source: str
+    tigers: list[Tiger] | None = None
+
+    def part(self, places: slice) -> Pictures:
+        """Return some of them."""
+        return Pictures(self.images[places], self.source, self.tigers and self.tigers[places])
+
+
+def painted_pictures(n: int, size: int, seed: int, device: str = "cpu") -> Pictures:
+    """Return the first n painted tigers of a seed."""
+    images, tigers = procedural_tigers(n, size, seed, device)
+    return Pictures(images.cpu(), f"painted tigers of seed {seed}", tigers)
+
+
+def folder_pictures(folder: Path, n: int | None, seed: int, size: int | None = None) -> Pictures:
+    """Return the pictures of a folder, or n that the seed chooses, with what its table says.
+
+    Raises:
+        ValueError: its metadata.csv has attributes, but not those of every picture.
+        FileNotFoundError, NotADirectoryError: as :func:`tigerdiff.load_folder`.
+    """
+    names = list(_files.find_pictures(folder.expanduser())[0])
+    images = load_folder(folder, size or _size(folder.expanduser() / name for name in names))
+    told = read_tigers(folder)
+    if told and not (len(names) == len(images) and told.keys() >= set(names)):
+        raise ValueError(
+            f"{folder}/metadata.csv does not tell of every picture in {folder}: take away the "
+            "others, or the table"
+        )
+    tigers = [told[name] for name in names] if told else None
+    return some(Pictures(images, str(folder), tigers), n, seed)
+
+
+def some(pictures: Pictures, n: int | None, seed: int) -> Pictures:
+    """Return n of the pictures, which the seed chooses, in their order."""
+    chosen = (
+        torch.randperm(len(pictures.images), generator=seeded_generator(seed))[:n].sort().values
+    )
+    tigers = [pictures.tigers[i] for i in chosen.tolist()] if pictures.tigers else None
+    return Pictures(pictures.images[chosen], pictures.source, tigers)
+
+
+def reference_pictures(
+    source: str, like: Tensor, seed: int, device: str = "cpu"
+) -> tuple[Pictures, Pictures | None]:
+    """Return as many real pictures as ``like`` has, and as many others for the floor, or None."""
+    n, size = len(like), like.shape[-1]
+    if source == "painted":
+        first, second = (painted_pictures(n, size, REFERENCE_SEED + i, device) for i in range(2))
+        return first, second
+    both = folder_pictures(Path(source), 2 * n, seed, size)
+    if len(both.images) < 2 * n:
+        return both.part(slice(n)), None
+    return both.part(slice(0, None, 2)), both.part(slice(1, None, 2))
+
+
+def drawn_pictures(
+    checkpoint: Path, sampler: str, steps: int, n: int, seed: int, device: str = "cpu"
+) -> Pictures:
+    """Return n pictures drawn by the network of a run's or an exported folder."""
+    folder = pretrained.find_pretrained(checkpoint)
+    model, schedule = pretrained.load_pretrained(folder)
+    size: Any = model.config["size"]
+    how: dict[str, Any] = {"size": size, "sampler": sampler, "steps": steps, "seed": seed}
+    images = sample(model.to(device), schedule, n, **how)
+    source = folder.name if folder.parent == pretrained.WEIGHTS else folder
+    return Pictures(images, f"{source}, {sampler} with {steps} steps")
+
+
+def check_reference(source: str, checkpoint: Path | None) -> None:
+    """Raise unless there is such a reference, also for what a checkpoint draws, if that is given.
+
+    Raises:
+        NotADirectoryError: it is no folder.
+        ValueError: it has too few pictures, or the network draws smaller ones than are painted.
+    """
+    if source != "painted" and not Path(source).expanduser().is_dir():
+        raise NotADirectoryError(f"--reference must be 'painted' or a folder, and {source} is none")
+    if checkpoint is None:
+        return
+    size: Any = pretrained.load_pretrained(checkpoint)[0].config["size"]
+    if source != "painted":
+        check_enough(folder_pictures(Path(source), None, 0, size))
+    elif size < 16:
+        raise ValueError(
+            f"{checkpoint} draws {size} x {size} pixels and tigers are painted from 16 on: "
+            "compare with a folder, --reference DIR"
+        )
+
+
+def training_pictures(checkpoint: Path, n: int, device: str = "cpu") -> Pictures | None:
+    """Return up to n that a network was trained on, or None where they are not found.
+
+    Painted tigers are painted again, as the card says. Photos are looked for if it is a run's
+    folder, and must be those of the run; the path in a card would be one of another machine.
+    """
+    folder = pretrained.find_pretrained(checkpoint)
+    card, size = pretrained.read_card(folder), pretrained.read_config(folder)["network"]["size"]
+    seed, seen = card.get("seed"), card.get("images")
+    if card.get("data") == "painted" and isinstance(seed, int) and isinstance(seen, int):
+        painted = painted_pictures(max(2, min(n, seen)), size, seed, device)
+        if len(painted.images) < seen:
+            first = f"the first {len(painted.images)} of {seen}"
+            painted = painted._replace(source=f"{first} {painted.source}")
+        return and_mirrored(painted) if card.get("mirrored") else painted
+    if pretrained.is_exported(folder):
+        return None
+    state = runs.read_state(folder)
+    data = Path(state["config"]["data"])
+    if not data.is_absolute():  # of an older tigerdiff: here it may be another folder
+        return None
+    try:
+        photos = folder_pictures(data, None, 0, size)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if (state.get("content") or "").partition(" ")[0] not in ("", content_of(photos.images)):
+        return None
+    return and_mirrored(some(photos, n, state["config"]["seed"]))
+
+
+def and_mirrored(pictures: Pictures) -> Pictures:
+    """Return the pictures and their mirror images, as a network that is trained on a set sees."""
+    both = torch.cat([pictures.images, pictures.images.flip(-1)])
+    return pictures._replace(images=both, source=f"{pictures.source}, mirrored too", tigers=None)
+
+
+def _size(paths: Iterable[Path]) -> int:
+    """Return the short side of the first of these pictures that can be opened."""
+    for path in paths:
+        unusable = contextlib.suppress(OSError, ValueError, Image.DecompressionBombError)
+        with unusable, Image.open(path) as picture:
+            return max(16, min(*picture.size, LARGEST))
+    return LARGEST
+
+
+def check_enough(pictures: Pictures) -> None:
+    """Raise ValueError unless there are enough pictures for a distance."""
+    if (n := len(pictures.images)) < FEWEST:
+        raise ValueError(
+            f"{pictures.source} gives {n} pictures: a distance takes at least {FEWEST}"
+        )

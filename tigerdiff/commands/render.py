@@ -1,0 +1,49 @@
+"""``tigerdiff render``: painted tigers as files."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tigerdiff.commands.options import path
+from tigerdiff.commands.shell import go_on_command, on_ending, say
+
+
+def render_command(
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", parser=path, help="The folder to fill, new or empty.")
+    ] = Path("tigers"),
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of tigers.")] = 64,
+    size: Annotated[
+        int, typer.Option(help="Height and width of the pictures in pixels, 16 to 1024.")
+    ] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same tigers.")] = 0,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where it was interrupted, or add more tigers."),
+    ] = False,
+) -> None:
+    """Paint tigers into a folder, with captions that are true.
+
+    \b
+    tigerdiff render -n 64 --size 128 --out tigers
+    tigerdiff train --data tigers --out runs/tigers
+
+    Beside the pictures lie captions.csv (file_name and text) and metadata.csv,
+    which has every attribute of every tiger too. Hugging Face datasets loads
+    the folder: load_dataset("imagefolder", data_dir="tigers").
+    """  # noqa: D301 - the \b keeps typer from joining the lines
+    from tigerdiff.data.painted import read_tigers, render_folder
+
+    on_ending(signal.default_int_handler)
+    try:
+        render_folder(out, n, size, seed, resume=resume)
+    except KeyboardInterrupt:
+        say(f"\nStopped; {len(read_tigers(out))} of {n} tigers are in {out}. Go on with:")
+        say(f"  {go_on_command()}")
+        raise typer.Exit(130) from None
+    there = len(read_tigers(out))
+    typer.echo(f"{out}: {there} tigers of {size} x {size} pixels, captions.csv and metadata.csv")

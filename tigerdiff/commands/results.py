@@ -1,0 +1,157 @@
+"""What ``tigerdiff evaluate`` finds: the measures, a table and a file of them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tigerdiff.commands.pictures import Pictures, check_enough
+from tigerdiff.data.files import replacing
+from tigerdiff.metrics.distances import (
+    frechet_distance,
+    judge,
+    kernel_distance,
+    nearest_neighbours,
+    prompt_accuracy,
+)
+from tigerdiff.tigers.tiger import CHOICES
+
+COPY = 0.5  # a nearest neighbour's score below which a picture counts as a copy; new ones have 1
+
+
+def measure(
+    pictures: Pictures, reference: Pictures, floor: Pictures | None, training: Pictures | None
+) -> dict[str, Any]:
+    """Measure pictures against a reference, and beside them the floor, which is as real as that.
+
+    Args:
+        pictures: the ones in question, at least 20.
+        reference: as many real ones.
+        floor: as many other real ones, which show how small a distance can be, or None.
+        training: those that a model was trained on, or None for the reference.
+
+    Returns:
+        What :func:`table` prints, ready for JSON.
+
+    Raises:
+        ValueError: there are too few pictures.
+    """
+    for x in (pictures, reference):
+        check_enough(x)
+    known = training or reference
+    sets = {"pictures": pictures} | ({"floor": floor} if floor else {})
+    results: dict[str, Any] = {
+        "sources": {name: _described(x) for name, x in sets.items()}
+        | {"reference": _described(reference), "nearest_among": _described(known)}
+    }
+    for name, x in sets.items():
+        distance, error = kernel_distance(x.images, reference.images)
+        score = nearest_neighbours(x.images, known.images).score
+        read = judge(x.images)
+        results[name] = {
+            "frechet_distance": frechet_distance(x.images, reference.images),
+            "kernel_distance": {"distance": distance, "standard_error": error},
+            "nearest_neighbours": {
+                "median_score": score.median().item(),
+                "copies": (score < COPY).double().mean().item(),
+            },
+            "shares": {
+                name: dict(zip(words, _shares(read[name]), strict=True))
+                for name, words in CHOICES.items()
+            },
+            "prompt_accuracy": prompt_accuracy(x.images, x.tigers) if x.tigers else None,
+        }
+    return results
+
+
+def provenance(command: str, seed: int) -> dict[str, Any]:
+    """Return how to get the results again, and on what they were had."""
+    cuda = torch.cuda.is_available()
+    return {
+        "command": command,
+        "seed": seed,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "hardware": torch.cuda.get_device_name() if cuda else f"CPU, {os.cpu_count()} cores",
+        "machine": platform.machine(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("tigerdiff", "torch", "numpy")},
+        },
+    }
+
+
+def check_out(out: Path, command: str) -> None:
+    """Raise unless results may be written there: over nothing, or over those of the same command.
+
+    Raises:
+        FileExistsError: there is something else.
+        NotADirectoryError, PermissionError: its folder cannot be one, or cannot be written to.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(f"{out.parent} is no folder: choose another --out") from None
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(f"{out.parent} cannot be written to: choose another --out")
+    if not out.exists():
+        return
+    try:
+        same = json.loads(out.read_text(encoding="utf-8"))["command"] == command
+    except (OSError, ValueError, KeyError, TypeError):
+        same = False
+    if not same:
+        raise FileExistsError(f"{out} exists and is not of this command: choose another --out")
+
+
+def write(results: dict[str, Any], out: Path) -> None:
+    """Write results as JSON, whole or not at all."""
+    with replacing(out) as part:
+        part.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the results for people."""
+    columns = [name for name in ("pictures", "floor") if name in results]
+    sources = [f"{name.replace('_', ' ')}: {text}" for name, text in results["sources"].items()]
+    lines = [*sources, "", " " * 26 + "".join(f"{name:>10}" for name in columns)]
+
+    def row(title: str, form: str, *path: str) -> None:
+        cells = []
+        for name in columns:
+            value = functools.reduce(lambda at, key: at and at[key], path, results[name])
+            cells.append("" if value is None else format(value, form))
+        lines.append(f"{title:26}" + "".join(f"{cell:>10}" for cell in cells))
+
+    row("Frechet distance", ".3f", "frechet_distance")
+    row("kernel distance", ".4f", "kernel_distance", "distance")
+    row("  standard error", ".4f", "kernel_distance", "standard_error")
+    row("score of nearest neighbour", ".2f", "nearest_neighbours", "median_score")
+    row("  copies", ".1%", "nearest_neighbours", "copies")
+    for name in results["pictures"]["prompt_accuracy"] or ():
+        row(f"{name} as asked", ".1%", "prompt_accuracy", name)
+    lines += ["", "What is in them: " + " / ".join(columns)]
+    for name, words in CHOICES.items():
+        shares = [[results[column]["shares"][name][word] for column in columns] for word in words]
+        told = (" / ".join(f"{share:.0%}" for share in each) for each in shares)
+        lines.append(f"{name:10}" + ", ".join(f"{w} {t}" for w, t in zip(words, told, strict=True)))
+    return "\n".join(lines)
+
+
+def _shares(probabilities: Tensor) -> list[float]:
+    """How often each word is the likeliest."""
+    counts = torch.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
+    return (counts.double() / len(probabilities)).tolist()
+
+
+def _described(pictures: Pictures) -> str:
+    n, _, height, width = pictures.images.shape
+    return f"{pictures.source}: {n} of {height} x {width} pixels"

@@ -1,0 +1,61 @@
+"""What a command knows of the shell it was typed in: its own words, and the signals that end it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+# Ctrl-C, the end of a job, a closed terminal, and what clusters announce the end of a job with.
+ENDING = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
+]
+
+
+def on_ending(handler: Callable[..., Any]) -> None:
+    """Call the handler at each signal that asks for an end; under nohup a closed terminal does not.
+
+    Ctrl-C is handled also where a shell has it ignored, as for jobs in the background.
+    """
+    for number in ENDING:
+        hangs_up = number == getattr(signal, "SIGHUP", None)
+        if not (hangs_up and signal.getsignal(number) == signal.SIG_IGN):
+            signal.signal(number, handler)
+
+
+def say(line: str) -> None:
+    """Print a line on stderr, unless the terminal is gone."""
+    with contextlib.suppress(OSError):
+        typer.echo(line, err=True)
+
+
+def go_on_command() -> str:
+    """Return the line that goes on with the command that was interrupted."""
+    options = [word for word in sys.argv[1:] if word != "--resume"]
+    return typed([*program(), *options, "--resume"])
+
+
+def program() -> list[str]:
+    """Return the words that start this program again, however it was started."""
+    path = Path(sys.argv[0])
+    if path.name == "__main__.py":
+        return [sys.executable, "-m", "tigerdiff"]
+    found = shutil.which(path.name)
+    on_path = found and Path(found).parent.resolve() == path.parent.resolve()
+    return [path.name if on_path else sys.argv[0]]
+
+
+def typed(words: list[str]) -> str:
+    """Return the words as a line for the shell."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
