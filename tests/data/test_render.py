@@ -19,7 +19,8 @@ from tigerdiff.data import painted
 from tigerdiff.data.painted import ATTRIBUTES, read_tigers, render_folder
 from tigerdiff.data.photos import load_folder
 from tigerdiff.tigers.captions import caption
-from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger, paint, procedural_tigers
+from tigerdiff.tigers.paint import paint, procedural_tigers
+from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger
 
 SIZE = 16
 

@@ -77,6 +77,21 @@ def evaluate_command(
         raise ValueError("evaluate needs either --images or --checkpoint, and not both")
     if images is not None and (sampler or steps):
         raise ValueError("--sampler and --steps go with --checkpoint, not with --images")
+    how = (sampler or "ddim", steps or 50)
+    measure_and_keep(images, checkpoint, how, n, seed, reference, out, device)
+
+
+def measure_and_keep(
+    images: Path | None,
+    checkpoint: str | None,
+    how: tuple[str, int],
+    n: int | None,
+    seed: int,
+    reference: str,
+    out: Path,
+    device: str | None,
+) -> None:
+    """Gather the pictures, measure them, write the results and print them."""
     from tigerdiff.commands import pictures, results
     from tigerdiff.devices import find_device
     from tigerdiff.pretrained.load import find_pretrained
@@ -88,9 +103,9 @@ def evaluate_command(
     results.check_out(out, command)
     training = None
     if folder is not None:
-        how = (sampler or "ddim", steps or 50, n or 2048)
-        training = pictures.training_pictures(folder, how[-1], painter)
-        shown = pictures.drawn_pictures(folder, *how, seed, str(where))
+        n = n or 2048
+        training = pictures.training_pictures(folder, n, painter)
+        shown = pictures.drawn_pictures(folder, *how, n, seed, str(where))
     else:
         assert images is not None
         shown = pictures.folder_pictures(images, n, seed)

@@ -72,24 +72,39 @@ def sample_command(
     CPU. The same image of a seed may differ by 1 of 255 in a few colours where
     -n or the machine is another, as float32 is rounded in another order.
     """  # noqa: D301 - the \b keeps typer from joining the lines
+    short = {"fur": fur, "backdrop": backdrop, "mouth": mouth, "age": age}
+    words = asked_for({name: word for name, word in short.items() if word}, condition or [])
+    draw(checkpoint, out, force, words, guidance, device, n, sampler, steps, seed)
+
+
+def draw(
+    checkpoint: str,
+    out: Path,
+    force: bool,
+    words: dict[str, str],
+    guidance: float,
+    device: str | None,
+    n: int,
+    sampler: str,
+    steps: int,
+    seed: int,
+) -> None:
+    """Draw images and write them; what can fail is tried before the work, not after it."""
     from tigerdiff.devices import find_device
     from tigerdiff.drawing import sample
     from tigerdiff.pretrained.load import load_pretrained
     from tigerdiff.training.checkpoints import check_picture_name, save_grid
 
-    short = {"fur": fur, "backdrop": backdrop, "mouth": mouth, "age": age}
-    words = asked_for({name: word for name, word in short.items() if word}, condition or [])
-    out = check_picture_name(out)  # what can fail is tried before the work, not after it
+    out, where = check_picture_name(out), find_device(device)
     if out.exists() and not force:
         raise FileExistsError(f"{out} exists: replace it with --force, or choose another --out")
-    where = find_device(device)
     model, schedule = load_pretrained(checkpoint)
     if words and not model.classes:
         raise ValueError(f"{checkpoint} is unconditional: leave out {', '.join(words)}")
     if guidance != 1 and not words:
         raise ValueError("--guidance goes with a condition, such as --fur white")
     if words:
-        model.condition(**words)
+        model.condition(**words)  # refuses what the network does not know
     size: Any = model.config["size"]
     images = sample(
         model.to(where), schedule, n, size=size, sampler=sampler, steps=steps, seed=seed,

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 logger = logging.getLogger(__name__)
 
 
@@ -21,8 +23,6 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         FileExistsError: if another process is training in it, with its number and since when.
     """
-    from filelock import FileLock, Timeout
-
     out.mkdir(parents=True, exist_ok=True)
     owner = out / ".owner.json"
     # A notebook may leave a run in the middle and start the cell again: the same process may.
