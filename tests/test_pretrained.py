@@ -116,7 +116,8 @@ def test_a_shipped_model_is_whole_small_and_finite(name, no_pickles):
     assert there == set(FILES), "tigerdiff/weights must hold the exported folder"
     data = (WEIGHTS / name / "model.safetensors").read_bytes()
     assert len(data) <= MAX_BYTES
-    card = read_card(WEIGHTS / name)
+    card = read_card(name)
+    assert card == read_card(WEIGHTS / name)
     assert card["sha256"] == hashlib.sha256(data).hexdigest()
     assert card["data"] == "painted" and card["seed"] >= 0 and card["images"] > 0
     for x in load_file(WEIGHTS / name / "model.safetensors").values():

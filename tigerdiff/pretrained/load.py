@@ -203,12 +203,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     return {name: config[name] for name in kinds}
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """How it was trained, of an exported folder or a checkpoint.
+def read_card(name: str | Path) -> dict[str, Any]:
+    """Return the model card: how a network was trained and what was measured.
+
+    Args:
+        name: a shipped model, an exported folder, a run's folder or a model of the Hub, as
+            :func:`load_pretrained` takes it.
 
     Raises:
+        FileNotFoundError: there is no such model.
         ValueError: it is damaged.
     """
+    folder = find_pretrained(name)
     if is_exported(folder):
         return _read_json(folder / "card.json")
     state = runs.read_state(folder)
