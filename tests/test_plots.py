@@ -230,3 +230,12 @@ def test_arrows_start_where_they_should():
 def test_a_wrong_shape_is_named(arguments, words):
     with pytest.raises(ValueError, match=words):
         plot_points(**arguments)
+
+
+def test_a_curve_keeps_the_colour_it_is_given():
+    axes = axes_of(plot_curves({"a": [1, 2], "b": [2, 1]}, colours={"b": "#123456"}))
+    default = axes_of(plot_curves({"a": [1, 2], "b": [2, 1]}))
+    assert [to_hex(line.get_color()) for line in axes.lines] == [
+        to_hex(default.lines[0].get_color()),
+        "#123456",
+    ]

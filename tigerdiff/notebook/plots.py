@@ -32,6 +32,7 @@ def plot_curves(
     log: bool = False,
     logx: bool = False,
     marker: str = "",
+    colours: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw named curves over a common axis.
 
@@ -46,6 +47,7 @@ def plot_curves(
         log: logarithmic vertical axis.
         logx: logarithmic horizontal axis.
         marker: matplotlib's marker at each value, for few values.
+        colours: name of a curve to its colour, to keep it through a page; by default in turn.
 
     Returns:
         A matplotlib figure.
@@ -56,6 +58,7 @@ def plot_curves(
     figure, axes = _axes(5.6, 3.4)
     for colour, (name, values) in zip(COLOURS * len(curves), curves.items()):
         y = torch.as_tensor(values, dtype=torch.float64)
+        colour = (colours or {}).get(name, colour)
         places = x[name] if isinstance(x, Mapping) else x
         positions = torch.arange(len(y)) if places is None else torch.as_tensor(places)
         error = None if errors is None or name not in errors else torch.as_tensor(errors[name])
