@@ -1,25 +1,22 @@
 """``python -m bench [part ...]``: measure, write bench/results/PART.json, print a table.
 
-Without parts: all but "book", which executes every notebook. Start it on a machine that does
-nothing else; on a GPU it has not been tried yet. "step" holds the distance from the limit too.
+Without parts: all of them. Start it on a machine that does nothing else. "step" holds the distance
+from the machine's own limit too.
 """
 
 import argparse
-import json
 import os
-import shlex
-import sys
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 
-os.environ["TQDM_DISABLE"] = "1"  # before the peers are imported: their bars cost time
+if __name__ == "__main__":
+    os.environ["TQDM_DISABLE"] = "1"  # before the peers are imported: their bars cost time
 
 import torch
 
 from bench import images, processes, profile, quality, sampling, step
 from bench.networks import LIBRARIES, LUCIDRAINS
-from bench.timing import machine
+from tools.report import head, machine, write
 
 PARTS = {
     "step": step.run,
@@ -30,13 +27,12 @@ PARTS = {
     "folder": images.folder,
     "import": processes.imports,
     "quality": quality.run,
-    "book": processes.book,
 }
 RESULTS = Path(__file__).parent / "results"
 # Tiny networks and few repetitions, for the tests: the figures mean nothing.
 QUICK = dict(
-    sizes=[16], batch=2, repeats=2, many=2, processes=1, photos=40, pictures=2, ddim_steps=2,
-    ddpm_steps=2, budget=0.5, points=2, pool=64, drawn=20, quality_size=16,
+    sizes=[16], batch=2, repeats=2, many=2, processes=1, photos=8, pictures=2, ddim_steps=2,
+    ddpm_steps=2, budget=0.2, points=2, pool=64, drawn=20, quality_size=16,
 )  # fmt: skip
 
 
@@ -55,17 +51,14 @@ def main() -> None:
         measured = PARTS[part](options)
         result = {
             "part": part,
-            "command": shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            **head("python -m bench"),
             "seed": options.seed,
             "quick": options.quick,
             "took_seconds": time.perf_counter() - begin,
             **machine(),
             **measured,
         }
-        options.out.mkdir(parents=True, exist_ok=True)
-        path = options.out / f"{part}.json"
-        path.write_text(json.dumps(rounded(result), indent=1, ensure_ascii=False) + "\n")
+        write(options.out / f"{part}.json", result, digits=5)
         found += result["rows"]
     print("\n" + table(found))
 
@@ -104,20 +97,11 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no part is called {', '.join(sorted(unknown))}: there are {[*PARTS]}")
-    options.parts = options.parts or [part for part in PARTS if part != "book"]
+    options.parts = options.parts or [*PARTS]
     options.out = options.out or (Path("_build/bench") if options.quick else RESULTS)
     if options.quick:
         vars(options).update(QUICK)
     return options
-
-
-def rounded(value: object) -> object:
-    """Floats to 5 significant digits, at any depth."""
-    if isinstance(value, float):
-        return float(f"{value:.5g}")
-    if isinstance(value, dict):
-        return {key: rounded(entry) for key, entry in value.items()}
-    return [rounded(entry) for entry in value] if isinstance(value, list) else value
 
 
 def table(found: list[dict]) -> str:

@@ -11,17 +11,18 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from bench.networks import DIFFUSERS, LIBRARIES, LUCIDRAINS, OURS, network
-from bench.timing import device, interleaved, rows
+from bench.timing import interleaved, rows
 from tigerdiff import NoiseSchedule, add_noise, batches, load_folder, procedural_tigers
+from tigerdiff.devices import find_device
 
 
 def noise(options: Namespace) -> dict:
     """Seconds of adding noise to (64, 3, 64, 64), each image at its own time."""
     from diffusers import DDPMScheduler
 
-    x0 = torch.rand(64, 3, 64, 64, device=device()).mul(2).sub(1)
-    eps, t = torch.randn_like(x0), torch.randint(1, 1000, (64,), device=device())
-    schedule, scheduler = NoiseSchedule.linear().to(device()), DDPMScheduler()
+    x0 = torch.rand(64, 3, 64, 64, device=find_device()).mul(2).sub(1)
+    eps, t = torch.randn_like(x0), torch.randint(1, 1000, (64,), device=find_device())
+    schedule, scheduler = NoiseSchedule.linear().to(find_device()), DDPMScheduler()
     functions = {
         OURS: lambda: add_noise(schedule, x0, t, eps),
         DIFFUSERS: lambda: scheduler.add_noise(x0, eps, t),
@@ -29,7 +30,7 @@ def noise(options: Namespace) -> dict:
     if LUCIDRAINS in LIBRARIES:
         from denoising_diffusion_pytorch import GaussianDiffusion
 
-        gaussian = GaussianDiffusion(network(LUCIDRAINS, 16), image_size=64).to(device())
+        gaussian = GaussianDiffusion(network(LUCIDRAINS, 16), image_size=64).to(find_device())
         functions[LUCIDRAINS] = lambda: gaussian.q_sample(x0, t, eps)
     calls = 20
     repeated = {name: lambda f=f: [f() for _ in range(calls)] for name, f in functions.items()}

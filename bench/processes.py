@@ -1,8 +1,7 @@
-"""Parts "import" and "book": fresh processes."""
+"""Part "import": fresh processes."""
 
 import subprocess
 import sys
-import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -32,10 +31,3 @@ def imports(options: Namespace) -> dict:
             done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
             seconds[name].append(float(done.stdout))
     return {"statements": STATEMENTS, "rows": rows("import beyond torch", seconds)}
-
-
-def book(options: Namespace) -> dict:
-    """Seconds of ``make book`` in an environment that is ready."""
-    begin = time.perf_counter()
-    subprocess.run(["make", "book"], cwd=ROOT, check=True)
-    return {"rows": rows("make book", {"the book": [time.perf_counter() - begin]})}

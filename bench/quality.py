@@ -23,10 +23,10 @@ from torch import Tensor
 
 from bench.networks import DIFFUSERS, LIBRARIES, LUCIDRAINS, OURS, network, our_config
 from bench.samplers import draw, our_draw
-from bench.timing import autocast, device, synchronize
+from bench.timing import autocast, synchronize
 from bench.trainers import Trainer, diffusers_trainer, lucidrains_trainer
 from tigerdiff import batches, load_checkpoint, procedural_tigers, train
-from tigerdiff.devices import has_bfloat16
+from tigerdiff.devices import find_device, has_bfloat16
 from tigerdiff.metrics.distances import frechet, image_features, mean_mmd
 
 SETTINGS = {
@@ -129,7 +129,7 @@ def ours(images: Tensor, times: list[float], options: Namespace) -> Iterator[Mom
                         break
                 walk.close()  # saves
             model, schedule = load_checkpoint(out)
-            model = model.to(device(), memory_format=torch.channels_last)
+            model = model.to(find_device(), memory_format=torch.channels_last)
             drawing = partial(our_draw, model, schedule, size=size, steps=options.ddim_steps)
             yield seconds, done, drawn(drawing, options)
 
@@ -140,7 +140,7 @@ def peer(library: str, images: Tensor, times: list[float], options: Namespace) -
     torch.manual_seed(options.seed)
 
     def fresh(total: int) -> Trainer:
-        model = network(library, size).to(device()).train()
+        model = network(library, size).to(find_device()).train()
         if library == DIFFUSERS:
             return diffusers_trainer(model, has_bfloat16(), total)
         return lucidrains_trainer(model, size, has_bfloat16(), parts=2)
@@ -161,7 +161,7 @@ def peer(library: str, images: Tensor, times: list[float], options: Namespace) -
 def timed(trainer: Trainer, x0s: Iterator[Tensor]) -> float:
     """Seconds of one step on the next batch."""
     begin = time.perf_counter()
-    trainer.step(next(x0s).to(device()))
+    trainer.step(next(x0s).to(find_device()))
     synchronize()
     return time.perf_counter() - begin
 

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 import tigerdiff
 from bench.networks import DIFFUSERS, LUCIDRAINS, OURS
-from bench.timing import device
 from tigerdiff import NoiseSchedule, to_uint8
+from tigerdiff.devices import find_device
 
 
 def draw(
@@ -34,7 +34,7 @@ def our_draw(
     sampler: str = "ddim",
 ) -> Tensor:
     """With ``tigerdiff.ddim`` or ``tigerdiff.ddpm``."""
-    xT = torch.randn(n, 3, size, size, device=device())
+    xT = torch.randn(n, 3, size, size, device=find_device())
     xT = xT.contiguous(memory_format=torch.channels_last)
     for step in getattr(tigerdiff, sampler)(network, schedule, xT, steps=steps):
         images = step.xt
@@ -63,5 +63,5 @@ def lucidrains_draw(network: nn.Module, n: int, size: int, steps: int, sampler: 
         diffusion = GaussianDiffusion(network, image_size=size, sampling_timesteps=steps)
     else:
         diffusion = GaussianDiffusion(network, image_size=size, timesteps=steps)
-    images = diffusion.to(device()).sample(batch_size=n)
+    images = diffusion.to(find_device()).sample(batch_size=n)
     return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu()

@@ -9,9 +9,9 @@ from torch import Tensor
 import tigerdiff
 from bench.networks import DIFFUSERS, LIBRARIES, OURS, network
 from bench.samplers import draw
-from bench.timing import autocast, device, interleaved, rows
+from bench.timing import autocast, interleaved, rows
 from tigerdiff import NoiseSchedule
-from tigerdiff.devices import has_bfloat16
+from tigerdiff.devices import find_device, has_bfloat16
 
 
 def run(options: Namespace) -> dict:
@@ -19,7 +19,9 @@ def run(options: Namespace) -> dict:
     result: dict = {"pictures": options.pictures, "ddpm_steps_run": options.ddpm_steps, "rows": []}
     result["ddpm"] = f"seconds of 1000 steps: those of {options.ddpm_steps} steps, scaled up"
     for size in options.sizes:
-        networks = {library: network(library, size).to(device()).eval() for library in LIBRARIES}
+        networks = {
+            library: network(library, size).to(find_device()).eval() for library in LIBRARIES
+        }
         networks[OURS] = networks[OURS].to(memory_format=torch.channels_last)
         for sampler, steps, whole in (
             ("ddim", options.ddim_steps, options.ddim_steps),
@@ -61,7 +63,7 @@ def overhead(options: Namespace) -> dict:
     """
     from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
-    xT = torch.randn(16, 3, 32, 32, device=device())
+    xT = torch.randn(16, 3, 32, 32, device=find_device())
     output = torch.randn_like(xT)
     result: dict = {"shape": list(xT.shape), "rows": []}
     schedule = NoiseSchedule.linear()

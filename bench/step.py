@@ -1,4 +1,4 @@
-"""Parts "step" and "limit": one training step, one sampling step, and the machine's own peak.
+"""Part "step": one training step, one sampling step, and the machine's own peak.
 
 All in one interleaved run, so that the achieved FLOPs per second are compared with what the same
 machine gave a bare convolution in the same minutes.
@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from bench.networks import LIBRARIES, OURS, answer, counts, network
-from bench.timing import autocast, device, interleaved, rows
+from bench.timing import autocast, interleaved, rows
 from bench.trainers import trainer
-from tigerdiff.devices import has_bfloat16
+from tigerdiff.devices import find_device, has_bfloat16
 
+MATRICES = 2048  # rows and columns of the product
 CONVOLUTIONS = ((64, 32), (128, 32), (128, 16), (256, 16), (256, 8))  # channels, pixels
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -83,11 +84,11 @@ def steps(
 ) -> tuple[Callable[[], object], Callable[[], object]]:
     """A training step and a sampling step of a library, each with a network of its own."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    learns = network(library, size).to(device(), memory_format=layout).train()
-    draws = network(library, size).to(device(), memory_format=layout).eval()
-    x = torch.rand(batch, 3, size, size, device=device()).mul(2).sub(1)
+    learns = network(library, size).to(find_device(), memory_format=layout).train()
+    draws = network(library, size).to(find_device(), memory_format=layout).eval()
+    x = torch.rand(batch, 3, size, size, device=find_device()).mul(2).sub(1)
     x = x.contiguous(memory_format=layout)
-    t = torch.full((batch,), 500, device=device())
+    t = torch.full((batch,), 500, device=find_device())
     step = trainer(library, learns, size, bfloat16).step
 
     def sampling() -> None:
@@ -102,7 +103,7 @@ def limits(dtype: str, batch: int) -> dict[str, dict[str, tuple[Callable[[], obj
 
     Under "training" with their backward passes, under "sampling" forward alone.
     """
-    there = {"device": device(), "dtype": DTYPES[dtype]}
+    there = {"device": find_device(), "dtype": DTYPES[dtype]}
     found: dict = {"training": {}, "sampling": {}}
     for channels, pixels in CONVOLUTIONS:
         conv = nn.Conv2d(channels, channels, 3, padding=1, **there)
@@ -113,7 +114,7 @@ def limits(dtype: str, batch: int) -> dict[str, dict[str, tuple[Callable[[], obj
         name = f"{dtype} convolution, {channels} channels, {pixels} px"
         found["sampling"][name] = torch.inference_mode()(lambda c=conv, x=x: c(x)), flops
         found["training"][name] = lambda c=conv, x=x: _train(c, x), 3 * flops
-    n = 1024 if batch < 32 else 2048
+    n = MATRICES
     a, b = torch.randn(n, n, **there), torch.randn(n, n, **there)
     for kind in found.values():
         kind[f"{dtype} matrices, {n} x {n}"] = lambda a=a, b=b: a @ b, 2 * n**3

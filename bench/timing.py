@@ -1,18 +1,14 @@
-"""Clocks that the parts share: interleaved repetitions, ratios with their spread, the machine."""
+"""Clocks that the parts share: interleaved repetitions, ratios with their spread."""
 
 import contextlib
-import importlib.metadata
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from tigerdiff.devices import has_bfloat16
+from tigerdiff.devices import find_device
 
 Seconds = dict[str, list[float]]
 
@@ -60,42 +56,12 @@ def rows(what: str, seconds: Seconds, each: float = 1) -> list[dict]:
     return table
 
 
-def device() -> torch.device:
-    """Where the networks run. On a GPU the bench has not been tried yet."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def synchronize() -> None:
     """Wait for the GPU, if there is one."""
-    if device().type == "cuda":
+    if find_device().type == "cuda":
         torch.cuda.synchronize()
 
 
 def autocast(bfloat16: bool) -> contextlib.AbstractContextManager:
     """Mixed precision, or none."""
-    return torch.autocast(device().type, torch.bfloat16, enabled=bfloat16)
-
-
-def machine() -> dict:
-    """Hardware, threads and versions, for the head of a result."""
-    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    names = [line.split(":")[1].strip() for line in text.splitlines() if "model name" in line]
-    packages = ("tigerdiff", "torch", "torchvision", "diffusers", "denoising-diffusion-pytorch")
-    return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if device().type == "cuda" else None,
-        "bfloat16": has_bfloat16(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
-    }
-
-
-def version(package: str) -> str | None:
-    """The installed version, or None."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return torch.autocast(find_device().type, torch.bfloat16, enabled=bfloat16)

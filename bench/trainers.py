@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.networks import DIFFUSERS, LUCIDRAINS, OURS, our_config
-from bench.timing import autocast, device
+from bench.timing import autocast
 from tigerdiff import EMA, diffusion_loss
+from tigerdiff.devices import find_device
 from tigerdiff.diffusion import make_schedule
 from tigerdiff.training.run import adamw
 
@@ -30,7 +31,7 @@ class Trainer(NamedTuple):
 def our_trainer(network: nn.Module, bfloat16: bool = False) -> Trainer:
     """What ``tigerdiff.train`` does per step with its defaults; used where only time matters."""
     config = our_config()
-    schedule = make_schedule(config.schedule, config.T).to(device())
+    schedule = make_schedule(config.schedule, config.T).to(find_device())
     ema = EMA(network, config.ema_decay)
     optimizer = adamw(network, config.learning_rate)
 
@@ -92,7 +93,7 @@ def lucidrains_trainer(
     from denoising_diffusion_pytorch import GaussianDiffusion
     from ema_pytorch import EMA as Average
 
-    diffusion = GaussianDiffusion(network, image_size=size, sampling_timesteps=50).to(device())
+    diffusion = GaussianDiffusion(network, image_size=size, sampling_timesteps=50).to(find_device())
     optimizer = torch.optim.Adam(diffusion.parameters(), lr=8e-5, betas=(0.9, 0.99))
     ema = Average(diffusion, beta=0.995, update_every=10)
 

@@ -1,0 +1,70 @@
+"""The scripts that measure what is shipped, with a network small enough for a test."""
+
+import json
+import sys
+
+import measure_weights
+import pytest
+import report
+import torch
+import weights_rows
+
+from tigerdiff import UNet, save_pretrained
+from tigerdiff.devices import LIMITS
+from tigerdiff.tigers.tiger import CHOICES
+
+
+def test_floats_are_rounded_at_any_depth_and_nothing_else():
+    found = report.rounded(
+        {"a": [1.23456, {"b": 9.87654e-9}], "c": 123456, "d": None, "e": "1.23456"}
+    )
+    assert found == {"a": [1.235, {"b": 9.877e-9}], "c": 123456, "d": None, "e": "1.23456"}
+
+
+def test_a_result_says_that_the_machine_played_a_laptop(monkeypatch):
+    for name in LIMITS:
+        monkeypatch.delenv(name, raising=False)
+    assert "AVX2" not in report.hardware() or torch.cuda.is_available()
+    assert report.machine()["laptop"] is False
+    monkeypatch.setenv(LIMITS[0], "avx2")
+    assert report.machine()["laptop"] is True
+    assert report.machine()["bfloat16"] is False or torch.cuda.is_available()
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """Measure an untrained conditional network of 16 pixels; returns its folder and the results."""
+    torch.manual_seed(0)
+    classes = {name: CHOICES[name] for name in ("fur", "mouth")}
+    model = UNet(16, channels=8, multipliers=(1, 2), classes=classes)
+    folder, out = tmp_path / "weights", tmp_path / "results.json"
+    save_pretrained(model, folder, card={"data": "painted", "seed": 5, "images": 24, "tigers": 24})
+    monkeypatch.setattr(weights_rows, "FEW", {"ddim": (100,), "dpm_solver": (2,), "ddpm": (2,)})
+    monkeypatch.setattr(weights_rows, "MANY", {"ddim": (3,)})
+    monkeypatch.setattr(weights_rows, "MISTAKEN", {"ddim": 2, "ddpm": 2})
+    counts = ["-n", "21", "--n-many", "20", "--n-mistakes", "20"]
+    command = ["measure_weights.py", "any", *counts, "--folder", str(folder), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    measure_weights.main()
+    return folder, out
+
+
+def test_a_conditional_network_is_measured_and_its_card_written(measured, capsys):
+    folder, out = measured
+    result, card = json.loads(out.read_text()), json.loads((folder / "card.json").read_text())
+    assert result["weights_sha256"] == card["sha256"]
+    assert {row["n"] for row in result["floor"]} == {20, 21}
+    assert [row["guidance_scale"] for row in result["guidance"]] == [1, 2, 3]
+    assert all(0 <= row["all"] <= min(row["fur"], row["mouth"]) for row in result["guidance"])
+    assert result["copies"]["among"] == 48 and result["copies"]["fresh"]["median_score"] == 1
+    assert sum(result["shares"]["drawn"]["fur"].values()) == pytest.approx(1, abs=1e-3)
+    titles = {"ddim 100", "dpm_solver 2", "ddpm 2", "ddim 3", "ddim 2 eta 0.5", "guidance 2"}
+    assert titles | {"real to real 20", "real to real 21"} <= card["measures"].keys()
+    assert card["measures"]["ddim 100"].keys() >= {"frechet", "kernel", "seconds_per_image"}
+    assert card["measures"]["ddim 100"]["repeated"] == 0 < card["measures"]["ddpm 2"]["repeated"]
+    assert card["mistakes"].keys() >= {"none, ddim", "none, ddpm", "no noise", "uniform start"}
+    assert card["seed"] == 5, "what the training wrote stays"
+
+    capsys.readouterr()
+    measure_weights.main()
+    assert capsys.readouterr().out == "", "a second call measures nothing again"
