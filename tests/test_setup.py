@@ -230,3 +230,44 @@ def test_the_module_is_the_command_line():
     assert done.returncode == 0, done.stderr
     assert "train" in done.stdout
     assert "sample" in done.stdout
+
+
+WORKFLOWS = {
+    path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
+    for path in (ROOT / ".github/workflows").glob("*.yml")
+}
+
+
+def test_workflows_may_read_and_what_may_write_is_named():
+    """A pull request from a fork gets no secret: nothing runs with the base's rights."""
+    assert set(WORKFLOWS) == {"tests", "book", "weekly", "release"}
+    for name, workflow in WORKFLOWS.items():
+        triggers = workflow[True]  # YAML reads "on" as true
+        assert "pull_request_target" not in triggers and "workflow_run" not in triggers
+        assert ("pull_request" in triggers) == (name == "tests")
+        assert workflow["permissions"] == {"contents": "read"}
+        assert "secrets." not in (ROOT / f".github/workflows/{name}.yml").read_text()
+    writing = {
+        (name, job): what["permissions"]
+        for name, workflow in WORKFLOWS.items()
+        for job, what in workflow["jobs"].items()
+        if "permissions" in what
+    }
+    assert writing.keys() == {("book", "publish"), ("release", "build")}
+
+
+def test_workflows_run_what_exists_on_every_python_that_is_supported():
+    matrix = WORKFLOWS["tests"]["jobs"]["package"]["strategy"]["matrix"]
+    assert matrix["python"] == ["3.10", "3.11", "3.12", "3.13"]
+    assert {name.partition("-")[0] for name in matrix["system"]} == {"ubuntu", "macos", "windows"}
+    steps = [
+        step.get("run", "")
+        for workflow in WORKFLOWS.values()
+        for job in workflow["jobs"].values()
+        for step in job["steps"]
+    ]
+    targets = {name for run in steps for name in re.findall(r"\bmake (\w+)", run)}
+    assert targets == {"test", "book"}
+    extras = {name for run in steps for name in re.findall(r"\[([\w,]+)\]", run)}
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert all(f"\n{name} = [" in project for text in extras for name in text.split(","))

@@ -1,0 +1,61 @@
+"""Sphinx extension: pages that carry no more than they need, checked by tests/test_book.py.
+
+When the build has finished, each page keeps one viewport tag, a title that names the site once,
+and MathJax only if it has a formula; the search page gets a script that names the section.
+"""
+
+import re
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+
+VIEWPORT = re.compile(r'\s*<meta name="viewport"[^>]*>')
+TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL)
+MATHJAX = re.compile(
+    r"\s*<script[^>]*>window\.MathJax = .*?</script>|\s*<script[^>]*mathjax[^>]*></script>"
+)
+FORMULA = re.compile(r'class="[^"]*\bmath\b')
+SEARCH_SCRIPT = "search_sections.js"
+
+
+def lightened(page: str) -> str:
+    """The HTML of a page without what it does not need."""
+    for found in VIEWPORT.findall(page)[1:]:
+        page = page[::-1].replace(found[::-1], "", 1)[::-1]
+    page = TITLE.sub(lambda found: f"<title>{single(found[1])}</title>", page, count=1)
+    return page if FORMULA.search(page) else MATHJAX.sub("", page)
+
+
+def single(title: str) -> str:
+    """A title "page — site" whose two parts are not the same."""
+    parts = [" ".join(part.split()) for part in title.split("&#8212;")]
+    return " &#8212; ".join(dict.fromkeys(parts))
+
+
+def lighten_pages(app: Sphinx, error: Exception | None) -> None:
+    """Rewrite the pages that were built."""
+    if error is None and app.builder.format == "html":
+        for path in Path(app.outdir).rglob("*.html"):
+            if "_static" not in path.parts:
+                page = path.read_text(encoding="utf-8")
+                path.write_text(lightened(page), encoding="utf-8")
+
+
+def add_search_script(app: Sphinx, pagename: str, *_: object) -> None:
+    """Load the script of the search page there alone."""
+    if pagename == "search":
+        app.add_js_file(SEARCH_SCRIPT)
+
+
+def add_folder(app: Sphinx, config: Config) -> None:
+    """Serve the script; jupyter-book loads whatever lies in book/_static on every page."""
+    config.html_static_path.append(str(Path(__file__).parent / "pages"))
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Connect all three."""
+    app.connect("config-inited", add_folder)
+    app.connect("html-page-context", add_search_script)
+    app.connect("build-finished", lighten_pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
