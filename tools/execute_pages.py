@@ -131,7 +131,8 @@ def execute_all(pages: list[str], check: bool) -> list[str]:
             bundle = CacheBundleIn(notebook, str(source_of(page)), data={"cost": cost})
             cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
             date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            result["pages"][page] = {**cost, "date": date}
+            file = source_of(page).relative_to(ROOT / "book").as_posix()
+            result["pages"][page] = {"file": file, **cost, "date": date}
             record.write_text(json.dumps(result, indent=1) + "\n")
             spent = f"{cost['seconds']:7.1f} s{cost['tflop']:9.3f} TFLOP"
             memory = f"{cost['peak_gb']:6.2f} GB" if cost["peak_gb"] else ""
