@@ -34,7 +34,7 @@ NO_RECIPE = ("out", "data", "resume", "steps", "checkpoint_every", "sample_every
 
 
 def load_pretrained(name: str | Path, *, revision: str | None = None) -> tuple[UNet, NoiseSchedule]:
-    """A trained network, in float32, on the CPU and in eval mode, and its noise schedule.
+    """Load a trained network, in float32, on the CPU and in eval mode, and its noise schedule.
 
     ::
 
@@ -60,7 +60,7 @@ def load_pretrained(name: str | Path, *, revision: str | None = None) -> tuple[U
         return runs.load_checkpoint(folder)
     config = read_config(folder)
     try:
-        with torch.device("meta"):  # no time for first weights that nobody sees
+        with torch.device("meta"):  # no time for first weights, which are replaced
             model = UNet(**config["network"])
         schedule = runs.make_schedule(config["schedule"], config["T"])
     except (TypeError, ValueError, RuntimeError) as error:
@@ -93,7 +93,7 @@ def save_pretrained(
 ) -> Path:
     """Write a network into a folder, as :func:`load_pretrained` reads it.
 
-    Each file takes its place whole, the card last: a folder that was cut short is told by its hash.
+    Each file is replaced whole, the card last: its hash tells a folder that was cut short.
 
     Args:
         model: the network, as a rule with averaged weights.
@@ -109,7 +109,7 @@ def save_pretrained(
     Raises:
         ValueError: a weight is not finite in float16, or there is no such schedule.
     """
-    runs.make_schedule(schedule, T)  # refuses what could not be read back
+    runs.make_schedule(schedule, T)  # refuse what could not be read back
     folder = Path(folder)
     tensors = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
     for name, _ in model.named_parameters():  # buffers keep their precision
@@ -148,14 +148,15 @@ def export_run(run: str | Path, folder: str | Path, card: dict[str, Any] | None 
     checkpoint = runs.find_checkpoint(run)
     model, _ = runs.load_checkpoint(checkpoint)
     config = read_config(checkpoint)
-    told = read_card(checkpoint) | (card or {})
-    return save_pretrained(model, folder, schedule=config["schedule"], T=config["T"], card=told)
+    recipe = read_card(checkpoint) | (card or {})
+    return save_pretrained(model, folder, schedule=config["schedule"], T=config["T"], card=recipe)
 
 
-def find_pretrained(name: str | Path, *, revision: str | None = None, **hub: Any) -> Path:
-    """The exported folder, or the checkpoint, of a name as :func:`load_pretrained` takes it.
+def find_pretrained(name: str | Path, *, revision: str | None = None) -> Path:
+    """Return the exported folder or the checkpoint of a name as :func:`load_pretrained` takes it.
 
-    What else is given goes to the download from the Hub, if there is one.
+    Raises:
+        FileNotFoundError, ConnectionError, PermissionError, ValueError: as load_pretrained.
     """
     path = Path(name).expanduser()
     shipped = sorted(folder.name for folder in WEIGHTS.glob("*") if is_exported(folder))
@@ -169,7 +170,7 @@ def find_pretrained(name: str | Path, *, revision: str | None = None, **hub: Any
     if from_hub:
         from tigerdiff.pretrained.hub import fetch
 
-        return fetch(str(name), FILES, revision=revision, **hub)
+        return fetch(str(name), FILES[0], lambda *_: FILES, revision=revision or "main")
     raise FileNotFoundError(
         f"{name} does not exist: name a run's folder, like runs/tigers, a shipped model "
         f"({', '.join(shipped) or 'none in this installation'}) or owner/name on the Hub"
@@ -177,12 +178,12 @@ def find_pretrained(name: str | Path, *, revision: str | None = None, **hub: Any
 
 
 def is_exported(folder: Path) -> bool:
-    """Whether it is an exported folder, though a file be lost; a run's has a config.json too."""
+    """Say whether it is an exported folder, even if a file is lost; a run has a config.json too."""
     return sum((folder / file).is_file() for file in FILES) > 1
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Network, schedule and T, of an exported folder or a checkpoint.
+    """Return network, schedule and T of an exported folder or a checkpoint.
 
     Raises:
         ValueError: it is damaged, or written by a newer tigerdiff.
@@ -204,14 +205,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_card(name: str | Path) -> dict[str, Any]:
-    """Return the model card: how a network was trained and what was measured.
+    """Return how a network was trained and what was measured of it.
 
     Args:
-        name: a shipped model, an exported folder, a run's folder or a model of the Hub, as
+        name: a shipped model, an exported folder, a run or a model of the Hub, as
             :func:`load_pretrained` takes it.
 
     Raises:
-        FileNotFoundError: there is no such model.
+        FileNotFoundError, ConnectionError, PermissionError: as :func:`load_pretrained`.
         ValueError: it is damaged.
     """
     folder = find_pretrained(name)

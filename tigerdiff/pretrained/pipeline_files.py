@@ -12,15 +12,11 @@ from safetensors import SafetensorError, safe_open
 
 # A part's weights: one file or numbered ones, perhaps in float16, and no other variant.
 PART_FILE = re.compile(r"(?:model|diffusion_pytorch_model)(\.fp16)?(?:-\d+-of-\d+)?\.safetensors")
-
-
-def names_in(folder: Path) -> list[str]:
-    """The names of all files under a folder, as the Hub writes them."""
-    return sorted(x.relative_to(folder).as_posix() for x in folder.rglob("*") if x.is_file())
+OPTIONAL = {"safety_checker", "feature_extractor", "image_encoder"}  # a pipeline draws without
 
 
 def pipeline_files(folder: Path, names: Sequence[str]) -> list[str]:
-    """Of the files of a pipeline, those to load: each part's settings and its weights, once.
+    """Choose the files of a pipeline to load: each part's settings and its weights, once.
 
     Args:
         folder: where its model_index.json is.
@@ -35,6 +31,8 @@ def pipeline_files(folder: Path, names: Sequence[str]) -> list[str]:
         settings = [name for name in there if Path(name).suffix in {".json", ".txt", ".model"}]
         weights = {name: found for name in there if (found := PART_FILE.fullmatch(Path(name).name))}
         half = [name for name, found in weights.items() if found[1]]
+        if not there and part in OPTIONAL:
+            continue
         if not settings or (f"{part}/config.json" in settings and not weights):
             raise ValueError(
                 f"{folder} lacks the safetensors of its {part}, and pickles are never loaded: name "
@@ -45,7 +43,7 @@ def pipeline_files(folder: Path, names: Sequence[str]) -> list[str]:
 
 
 def read_pipeline(folder: Path) -> tuple[str, list[str]]:
-    """The class of a pipeline and the names of its parts, which are those of its folders.
+    """Return the class of a pipeline and the names of its parts, which are those of its folders.
 
     Raises:
         ValueError: its model_index.json is missing or damaged, or asks for code of the folder's.
@@ -60,7 +58,7 @@ def read_pipeline(folder: Path) -> tuple[str, list[str]]:
         index = json.loads(path.read_bytes())
         pairs = {name: x for name, x in index.items() if isinstance(x, list) and len(x) == 2}
     except (ValueError, AttributeError) as error:
-        raise ValueError(_damaged(path, error)) from error
+        raise ValueError(damaged(path, error)) from error
     parts = [name for name, x in pairs.items() if all(isinstance(y, str) for y in x)]
     own = any(list((folder / part).glob("*.py")) for part in parts)
     if own or not isinstance(index.get("_class_name"), str):
@@ -69,7 +67,7 @@ def read_pipeline(folder: Path) -> tuple[str, list[str]]:
 
 
 def part_sizes(folder: Path, files: Sequence[str]) -> dict[str, int]:
-    """The number of weights of each part, as the headers of its files say.
+    """Return the number of weights of each part, as the headers of its files say.
 
     Raises:
         ValueError: a file is damaged; one that was cut short is noticed too.
@@ -81,11 +79,12 @@ def part_sizes(folder: Path, files: Sequence[str]) -> dict[str, int]:
                 with safe_open(folder / file, "pt") as opened:
                     shapes = [opened.get_slice(key).get_shape() for key in opened.keys()]  # noqa: SIM118
             except SafetensorError as error:
-                raise ValueError(_damaged(folder / file, error)) from error
+                raise ValueError(damaged(folder / file, error)) from error
             part = file.partition("/")[0]
             sizes[part] = sizes.get(part, 0) + sum(map(math.prod, shapes))
     return sizes
 
 
-def _damaged(path: Path, error: Exception) -> str:
+def damaged(path: Path, error: Exception | str) -> str:
+    """Say that a file is damaged and what to do."""
     return f"{path} is damaged ({error}): delete that file, and copy or download it anew"

@@ -1,4 +1,4 @@
-"""Text to tiger: a pipeline of diffusers, the miniature or a full model, as this machine allows.
+"""Text to image: a pipeline of diffusers, the miniature or a full model, as this machine allows.
 
 The pipeline is all diffusers'; this module decides which weights, how precise, and how to save
 memory, and says so. It reads safetensors, never pickles, and runs no code that comes with a model.
@@ -16,18 +16,26 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from tigerdiff.devices import find_device, has_bfloat16
 from tigerdiff.pretrained import hub as _hub
 from tigerdiff.pretrained.load import HUB_ID, WEIGHTS
-from tigerdiff.pretrained.pipeline_files import names_in, part_sizes, pipeline_files, read_pipeline
+from tigerdiff.pretrained.pipeline_files import (
+    OPTIONAL,
+    damaged,
+    part_sizes,
+    pipeline_files,
+    read_pipeline,
+)
 
 MINI_PATH = WEIGHTS / "mini-sd-tiger"  #: the folder of the miniature, an ordinary pipeline
+INDEX = "model_index.json"
 GPU = "Runtime > Change runtime type > T4"
 MAX_BYTES = 64 * 2**30  # of a download: FLUX.1 has 34
 WHOLE, TILED, OFFLOADED = "no memory savers", "VAE tiling and slicing", "CPU offload, VAE tiling"
 
 
 class FullModel(NamedTuple):
-    """A model of the Hub that "auto" takes, and what it costs, in bytes."""
+    """A model of the Hub that the course is about, and what it costs, in bytes."""
 
     name: str
     licence: str
@@ -36,8 +44,7 @@ class FullModel(NamedTuple):
     revision: str
 
 
-# What the chapter is about first, also the quickest on Colab's T4; then its forerunner of the same
-# architecture, as 1.5 has moved once before; if both are gone SDXL, several times as slow.
+# What chapter 6 is about comes first; then its predecessor of the same architecture, and SDXL.
 FULL = (
     FullModel("stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML Open RAIL-M", 2.7e9, 3.2e9,
               "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"),
@@ -49,27 +56,30 @@ FULL = (
 
 
 def load_pipeline(name: str | Path = "auto", device: str | torch.device | None = None) -> Any:
-    """A text-to-image pipeline of diffusers, ready to be called, and a line on what it is.
+    """Load a text-to-image pipeline of diffusers, and print a line on what it is.
 
     ::
 
         pipe = load_pipeline()
         image = pipe("a majestic tiger standing in a jungle").images[0]
 
-    On a GPU the weights are bfloat16, or float16 if it has none or the model is of Stable Diffusion
-    1's kind; elsewhere float32. If memory is short, the autoencoder works in tiles and picture by
-    picture; if it is shorter still, parts wait in the CPU's memory for their turn.
+    On a CUDA GPU the weights are bfloat16, or float16 if it has none or the model is of Stable
+    Diffusion 1's kind; elsewhere float32. If memory is short, the autoencoder works in tiles and
+    picture by picture; if it is shorter still, parts wait in the CPU's memory for their turn.
 
     Args:
-        name: "auto", Stable Diffusion 1.5 on a GPU with room, else the miniature and why; "mini",
-            the miniature, which comes with tigerdiff; a folder that ``save_pretrained`` wrote; or
+        name: "auto", Stable Diffusion 1.5 if this machine has a GPU with room and the model has
+            been downloaded before, else the miniature and what to do for the full model; "mini",
+            the miniature, which is part of tigerdiff; a folder that ``save_pretrained`` wrote; or
             "owner/name" or "owner/name@revision" on the Hugging Face Hub, as
-            ``AutoPipelineForText2Image`` takes it (Stable Diffusion 1 to 3, SDXL, FLUX), checked
-            against the hashes that the Hub states. What exists as a folder here comes first.
+            ``AutoPipelineForText2Image`` takes it (Stable Diffusion 1 to 3, SDXL, FLUX), which is
+            downloaded after its size and licence are printed, and checked against the hashes that
+            the Hub states. What exists as a folder here comes first.
         device: where to; None is the GPU if there is one, else the CPU.
 
     Returns:
-        The pipeline, with the safety checker that the model has.
+        The pipeline, with the safety checker that the model has; a picture that it blackens is
+        announced.
 
     Raises:
         FileNotFoundError, ConnectionError, PermissionError: as :func:`tigerdiff.load_pretrained`.
@@ -78,7 +88,7 @@ def load_pipeline(name: str | Path = "auto", device: str | torch.device | None =
         ImportError: diffusers, transformers or accelerate is missing.
     """
     _imported("diffusers", "transformers", "accelerate", "psutil")
-    place = _device(device)
+    place = find_device(device)
     if name == "auto":
         return _auto(place)
     folder = MINI_PATH if name == "mini" else Path(name).expanduser()
@@ -113,23 +123,23 @@ def precision(class_name: str, device_type: str, bfloat16: bool) -> torch.dtype:
 
 
 def _auto(device: torch.device) -> Any:
-    """The first full model that can be had, else the miniature."""
-    first, reasons = FULL[0], []
-    for model in FULL if device.type == "cuda" else ():
-        try:
-            if _place(device)[1] < model.gpu_memory:
-                raise _too_large(model.name, device, model.gpu_memory)
-            return _from_hub(model.name, "", device)
-        except (OSError, ValueError, MemoryError) as error:
-            reasons.append(str(error))
-    reasons.append(
+    """Load the full model if it fits and is here already, else the miniature; download nothing."""
+    full = FULL[0]
+    why = (
         f"the full model is slow without a GPU: choose one (in Colab, {GPU}), or have it here "
-        f'with load_pipeline("{first.name}"), {_gb(first.download)} to download'
+        f'with load_pipeline("{full.name}"), {_gb(full.download)}, licence {full.licence}'
     )
-    return _load(MINI_PATH, MINI_PATH.name, device, f"; {reasons[0]}")
+    if device.type == "cuda":
+        try:
+            if _place(device)[1] < full.gpu_memory:
+                raise _too_large(full.name, device, full.gpu_memory)
+            return _from_hub(full.name, "", device, download=False)
+        except (OSError, ValueError, MemoryError) as error:
+            why = str(error)
+    return _load(MINI_PATH, MINI_PATH.name, device, f"; {why}")
 
 
-def _from_hub(repo_id: str, revision: str, device: torch.device) -> Any:
+def _from_hub(repo_id: str, revision: str, device: torch.device, download: bool = True) -> Any:
     known = {model.name: model for model in FULL}.get(repo_id)
 
     def before(sizes: dict[str, int], licence: str) -> None:
@@ -138,34 +148,37 @@ def _from_hub(repo_id: str, revision: str, device: torch.device) -> Any:
         for name, size in sizes.items():
             parts[name.partition("/")[0]] += size / 2 if device.type == "cuda" else size
         _saver(repo_id, device, parts)
-        total, terms = _gb(sum(sizes.values())), known.licence if known else licence
-        print(f"{repo_id}: {total} to download, licence {terms}")
+        cost = f"{_gb(sum(sizes.values()))}, licence {known.licence if known else licence}"
+        if not download:
+            raise ValueError(f'the full model is load_pipeline("{repo_id}"), a download of {cost}')
+        print(f"{repo_id}: a download of {cost}")
 
     folder = _hub.fetch(
         repo_id,
-        ["model_index.json"],
-        more=pipeline_files,
+        INDEX,
+        pipeline_files,
         before=before,
-        what=("pipeline of diffusers", "one that its page says diffusers loads"),
         max_bytes=MAX_BYTES,
-        revision=revision or (known.revision if known else None),
+        revision=revision or (known.revision if known else "main"),
     )
     return _load(folder, repo_id, device)
 
 
 def _load(folder: Path, name: str, device: torch.device, why: str = "") -> Any:
-    """The pipeline in a folder, whose weights are safetensors and whose code is not run."""
+    """Load the pipeline in a folder: its weights are safetensors, and its code is not run."""
     diffusers = _imported("diffusers")[0]
-    files = pipeline_files(folder, names_in(folder))
-    bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    dtype = precision(read_pipeline(folder)[0], device.type, bfloat16)
+    files = pipeline_files(folder, _hub.names_in(folder))
+    kind, listed = read_pipeline(folder)
+    dtype = precision(kind, device.type, device.type == "cuda" and has_bfloat16())
     parts = {part: n * dtype.itemsize for part, n in part_sizes(folder, files).items()}
     saver = _saver(name, device, parts)
     half = any(file.endswith(".safetensors") and ".fp16" in file for file in files)
     options: dict[str, Any] = {"variant": "fp16" if half else None, "use_safetensors": True}
     options["torch_dtype" if diffusers.__version__.startswith("0.") else "dtype"] = dtype
+    absent = [part for part in OPTIONAL.intersection(listed) if not (folder / part).is_dir()]
     try:
         with _quiet():
+            options |= dict.fromkeys(absent)
             pipe = diffusers.AutoPipelineForText2Image.from_pretrained(folder, **options)
             for part in pipe.components.values():  # transformers may keep the type that is stored
                 if isinstance(part, nn.Module) and part.dtype != dtype:
@@ -182,9 +195,26 @@ def _load(folder: Path, name: str, device: torch.device, why: str = "") -> Any:
             f"{name} cannot be loaded by diffusers {diffusers.__version__} ({reason}): name "
             "another model, or try pip install --upgrade diffusers transformers"
         ) from error
-    what = f"{_gb(sum(parts.values()))} in {str(dtype).removeprefix('torch.')}, {saver}{why}"
-    print(f"{name} on {_place(device)[0]}: {what}")
+    for part, module in pipe.components.items():
+        if isinstance(module, nn.Module) and not all(
+            x.isfinite().all() for x in module.parameters()
+        ):
+            raise ValueError(damaged(folder / part, "it has weights that are not finite"))
+    if getattr(pipe, "safety_checker", None) is not None:
+        pipe.safety_checker.register_forward_hook(_announce_black)
+    missing = "".join(f", without its {part.replace('_', ' ')}" for part in sorted(absent))
+    what = f"{_gb(sum(parts.values()))} in {str(dtype).removeprefix('torch.')}, {saver}"
+    print(f"{name} on {_place(device)[0]}: {what}{missing}{why}")
     return pipe
+
+
+def _announce_black(checker: nn.Module, inputs: Any, outputs: Any) -> None:
+    """Say which pictures the safety checker has replaced by black ones."""
+    if black := [str(k) for k, unsafe in enumerate(outputs[1]) if unsafe]:
+        print(
+            f"picture {', '.join(black)} is black: the model's safety checker took it for unsafe, "
+            "sometimes wrongly. Try another seed or other words."
+        )
 
 
 def _saver(name: str, device: torch.device, parts: dict[str, Any]) -> str:
@@ -209,17 +239,6 @@ def _place(device: torch.device) -> tuple[str, float]:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device), torch.cuda.mem_get_info(device)[0]
     return f"the {device.type.upper()}", _imported("psutil")[0].virtual_memory().available
-
-
-def _device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=device).device
-    except (AssertionError, RuntimeError, NotImplementedError, TypeError):
-        raise ValueError(
-            f"device={str(device)!r} is not here: leave it out, or choose a GPU (in Colab, {GPU})"
-        ) from None
 
 
 def _gb(size: float) -> str:
