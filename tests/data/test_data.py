@@ -6,10 +6,12 @@ import io
 import itertools
 import json
 import logging
+import multiprocessing
 import os
 import re
 import socket
 import struct
+import tempfile
 import threading
 import time
 import zlib
@@ -26,7 +28,6 @@ from safetensors import safe_open
 from tigerdiff.data import downloads as _downloads
 from tigerdiff.data import files as _files
 from tigerdiff.data import painted
-from tigerdiff.data import photos as data
 from tigerdiff.data.batches import batches
 from tigerdiff.data.painted import painted_batches
 from tigerdiff.data.photos import load_folder, load_photo
@@ -34,6 +35,7 @@ from tigerdiff.data.tensors import seeded_generator, to_float, to_uint8
 from tigerdiff.tigers.paint import paint_tiger, procedural_tigers
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "photos"
+CACHE_HOME = _files.cache_home
 RED, BLUE = (200, 30, 10), (10, 30, 200)
 
 
@@ -383,6 +385,23 @@ def test_16_bit_gray_is_scaled_and_rounded(tmp_path, value, name):
     assert near(load_photo(tmp_path / name), (round(value / 257),) * 3)
 
 
+def test_a_16_bit_tiff_whose_white_is_zero_is_no_negative(tmp_path):
+    levels = np.array([[0, 12345, 65535]], np.uint16)
+    for white_is, expected in ((1, [0, 48, 255]), (0, [255, 207, 0])):
+        Image.fromarray(levels).save(tmp_path / "a.tif", tiffinfo={262: white_is})
+        assert load_photo(tmp_path / "a.tif")[0].tolist() == [expected]
+
+
+def test_a_doubled_exif_header_is_read(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    body = exif.tobytes()
+    doubled = b"Exif\0\0" * 2 + body.removeprefix(b"Exif\0\0")
+    plain(size=(30, 20)).save(tmp_path / "a.jpg", exif=doubled)
+    assert b"Exif\0\0" * 2 in (tmp_path / "a.jpg").read_bytes()
+    assert load_photo(tmp_path / "a.jpg").shape == (3, 30, 20)
+
+
 def test_16_bit_big_endian_tiff(tmp_path):
     image = Image.fromarray(np.full((9, 9), 12345, ">u2"))
     assert image.mode == "I;16B"
@@ -500,11 +519,20 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(tmp_path):
     assert (drafted - exact).abs().mean() < 1.5
 
 
-def test_small_and_thin_pictures_are_enlarged(tmp_path):
-    plain(size=(1, 1)).save(tmp_path / "dot.png")
+def test_small_and_thin_pictures_are_enlarged_with_a_warning(tmp_path, caplog):
+    plain(size=(1, 4000)).save(tmp_path / "dot.png")
     plain(size=(3, 500)).save(tmp_path / "thin.png")
-    images = load_folder(tmp_path, 16, progress=False)
-    assert images.shape == (2, 3, 16, 16) and near(images[0], RED) and near(images[1], RED)
+    plain(size=(16, 16)).save(tmp_path / "whole.png")
+    for _ in range(2):  # also from the cache
+        images = load_folder(tmp_path, 16, progress=False)
+        assert images.shape == (3, 3, 16, 16) and near(images[0], RED) and near(images[1], RED)
+        said = f"{tmp_path}: 2 of 3 pictures are smaller than 16 pixels and were enlarged: "
+        assert caplog.messages == [said + "dot.png (1 x 4000), thin.png (3 x 500)"]
+        caplog.clear()
+    load_photo(tmp_path / "whole.png", 16)
+    assert not caplog.messages
+    load_photo(tmp_path / "dot.png", 16)
+    assert caplog.messages[0].endswith("dot.png has 1 x 4000 pixels and was enlarged to 16 x 16")
 
 
 def test_colour_profiles_are_applied(tmp_path):
@@ -568,9 +596,7 @@ def test_a_second_load_decodes_nothing_and_a_change_decodes_again(tmp_path, cach
     load_folder(tmp_path, 8, progress=False)
     assert len(decoded) == 6, "what is not a picture is not part of the key"
 
-    stamp = (tmp_path / "1.png").stat()
     plain((9, 9, 9)).save(tmp_path / "1.png")
-    os.utime(tmp_path / "1.png", ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1))
     assert near(load_folder(tmp_path, 8, progress=False)[1], (9, 9, 9)) and len(decoded) == 9
     (tmp_path / "1.png").rename(tmp_path / "7.png")
     assert near(load_folder(tmp_path, 8, progress=False)[2], (9, 9, 9)) and len(decoded) == 12
@@ -588,6 +614,72 @@ def test_a_moved_folder_is_still_in_the_cache(tmp_path, decoded):
     assert len(decoded) == 1
 
 
+def test_the_cache_knows_contents_where_names_sizes_and_times_are_equal(tmp_path, monkeypatch):
+    for whole in (_files.WHOLE, 256):  # 256: also large files, of which it knows a sample
+        monkeypatch.setattr(_files, "WHOLE", whole)
+        for folder, colour in (("red", RED), ("blue", BLUE)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            plain(colour).save(tmp_path / folder / "a.bmp")
+            os.utime(tmp_path / folder / "a.bmp", ns=(0, 0))
+        for folder, colour in (("red", RED), ("blue", BLUE), ("red", RED)):
+            assert near(load_folder(tmp_path / folder, 8, progress=False)[0], colour)
+
+
+def load_levels(folder):
+    levels = load_folder(folder, 8, cache_dir=folder / ".cache", progress=False)[:, 0, 0, 0]
+    assert levels.tolist() == list(range(30))
+
+
+def test_two_processes_fill_one_cache(tmp_path):
+    for i in range(30):
+        plain((i, i, i)).save(tmp_path / f"{i:02d}.png")
+    fork = multiprocessing.get_context("fork")  # as quick as a process starts
+    processes = [fork.Process(target=load_levels, args=[tmp_path]) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert len(list((tmp_path / ".cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize("home", [None, "/proc/nowhere"])
+def test_without_a_home_to_write_to_the_cache_is_in_the_temporary_folder(
+    tmp_path, monkeypatch, home, caplog
+):
+    def none(*_):
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", none)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    if home:
+        monkeypatch.setenv("HOME", home)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(_files, "cache_home", CACHE_HOME)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tmp").mkdir()
+    _files._temporary_cache.cache_clear()
+    (tmp_path / "photos").mkdir()
+    plain().save(tmp_path / "photos" / "a.png")
+    for _ in range(2):
+        load_folder(tmp_path / "photos", 8, progress=False)
+    assert [f"using {tmp_path / 'tmp'}" in line for line in caplog.messages] == [True]
+    assert list((tmp_path / "tmp").glob("*/folders/*.safetensors"))
+    assert not (tmp_path / "~").exists()
+    _files._temporary_cache.cache_clear()
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    plain().save(tmp_path / "photos" / "a.png")
+    load_folder("~/photos", 8, cache_dir="~/kept", progress=False)
+    assert load_photo("~/photos/a.png").shape == (3, 24, 24)
+    assert list((tmp_path / "kept").iterdir()) and not (tmp_path / "~").exists()
+
+
 def test_cache_dir_and_its_contents(tmp_path, cache):
     photos, place = tmp_path / "photos", tmp_path / "deep" / "cache"
     photos.mkdir()
@@ -597,7 +689,10 @@ def test_cache_dir_and_its_contents(tmp_path, cache):
     (entry,) = place.iterdir()
     with safe_open(entry, framework="pt") as file:
         assert file.get_tensor("images").equal(images)
-        assert json.loads(file.metadata()["skipped"]) == {"b.png": "it is empty"}
+        assert json.loads(file.metadata()["notes"]) == {
+            "skipped": {"b.png": "it is empty"},
+            "enlarged": {},
+        }
     assert not list(cache.iterdir())
     load_folder(photos, 8, progress=False)
     assert len(list((cache / "folders").iterdir())) == 1
@@ -732,6 +827,30 @@ def test_a_damaged_or_half_recorded_copy_is_fetched_again(site, cache):
     assert near(load_photo(f"{site.url}/a"), RED) and len(site.asked) == 3
 
 
+def test_a_redirect_from_outside_into_a_private_network_is_refused(site, monkeypatch):
+    site.pages["/a"] = (302, {"Location": "http://localhost:1/secret"}, [])
+    look_up = socket.getaddrinfo
+
+    def outside(host, *arguments, **options):
+        if host == "tiger.test" and _private:
+            return [(2, 1, 6, "", ("8.8.8.8", 80))]
+        return look_up("127.0.0.1" if host == "tiger.test" else host, *arguments, **options)
+
+    _private, is_private = [], _downloads._is_private
+
+    def asked(url):
+        _private.append(url)
+        try:
+            return is_private(url)
+        finally:
+            _private.pop()
+
+    monkeypatch.setattr(socket, "getaddrinfo", outside)
+    monkeypatch.setattr(_downloads, "_is_private", asked)
+    with pytest.raises(ConnectionError, match="it redirects to http://localhost:1/secret"):
+        load_photo(f"http://tiger.test:{site.server_port}/a")
+
+
 def test_redirects_are_followed(site):
     site.pages["/old"] = (302, {"Location": "/new"}, [])
     site.pages["/new"] = (200, {}, [encoded(plain())])
@@ -745,7 +864,8 @@ def test_redirects_are_followed(site):
         ((500, {}, [b"oops"]), ConnectionError, "the server answered 500"),
         ((200, {}, [b"<html>log in</html>"]), ValueError, "content is not JPEG"),
         ((200, {}, []), ValueError, "it is empty"),
-        ((302, {"Location": "ftp://elsewhere/a"}, []), ConnectionError, "connection failed"),
+        ((302, {"Location": "ftp://elsewhere/a"}, []), ConnectionError, "it redirects to ftp:"),
+        ((302, {"Location": "file:///etc/hosts"}, []), ConnectionError, "it redirects to file:"),
         ((302, {"Location": "/a"}, []), ConnectionError, "connection failed"),
         ((200, {"Content-Length": "90000"}, [b"half"]), ConnectionError, "connection failed"),
         ((200, {}, [encoded(quadrants())[:-60]]), ValueError, "cannot be decoded"),
@@ -778,7 +898,7 @@ def test_a_server_that_drips_for_ever_is_given_up(site, tmp_path):
     site.pages["/slow"] = (200, {}, dripping())
     begin = time.monotonic()
     with pytest.raises(ConnectionError, match="it took too long"):
-        _downloads.download(f"{site.url}/slow", tmp_path / "x", max_bytes=100, max_seconds=0.3)
+        _downloads.download(f"{site.url}/slow", max_bytes=100, max_seconds=0.3)
     assert time.monotonic() - begin < 8
 
 
@@ -813,39 +933,18 @@ def test_no_network(cache):
     assert nothing_kept(cache)
 
 
-# ---------------------------------------------------------------- the default tiger
+# ---------------------------------------------------------------- the course's tiger
 
 
-def test_default_tiger_online_then_offline_from_the_cache(site, monkeypatch, capsys):
-    monkeypatch.setattr(data, "DEFAULT_PHOTO", f"{site.url}/tiger.jpeg")
-    site.pages["/tiger.jpeg"] = (200, {}, [encoded(plain(size=(60, 40)), "JPEG")])
-    photo = load_photo()
-    assert photo.shape == (3, 40, 60) and near(photo, RED, 2)
-    said = capsys.readouterr().out
-    assert "Pexels photo 145939" in said and f"{site.url}/tiger.jpeg" in said
-    site.pages.clear()
-    assert load_photo().equal(photo) and site.asked == ["/tiger.jpeg"]
-    assert capsys.readouterr().out == said and said.count("\n") == 1
-
-
-def test_default_tiger_without_a_network_is_painted(monkeypatch, capsys, cache):
-    monkeypatch.setattr(data, "DEFAULT_PHOTO", f"http://127.0.0.1:{closed_port()}/tiger.jpeg")
-    tiger = load_photo()
-    assert tiger.equal(paint_tiger(512)) and tiger.shape == (3, 512, 512)
-    said = capsys.readouterr().out
-    assert "painted by tigerdiff.paint_tiger" in said and "connection failed" in said
-    assert said.count("\n") == 2 and nothing_kept(cache)
-    small = load_photo(size=64)
-    assert small.shape == (3, 64, 64) and small.dtype == torch.uint8
-    mean = torch.nn.functional.avg_pool2d(tiger.float(), 8)
-    assert (small.float() - mean).abs().mean() < 4
-
-
-def test_default_tiger_behind_a_log_in_page_is_painted(site, monkeypatch, capsys, cache):
-    monkeypatch.setattr(data, "DEFAULT_PHOTO", f"{site.url}/tiger.jpeg")
-    site.pages["/tiger.jpeg"] = (200, {}, [b"<html>log in to this network</html>"])
-    assert load_photo(size=32).shape == (3, 32, 32)
-    assert "content is not JPEG" in capsys.readouterr().out and nothing_kept(cache)
+def test_without_a_source_the_tiger_is_painted_and_nothing_is_asked_or_said(
+    monkeypatch, capsys, cache
+):
+    monkeypatch.setattr(socket, "getaddrinfo", None)  # any look-up would fail
+    assert load_photo().equal(paint_tiger(512)) and load_photo(size=64).equal(paint_tiger(64))
+    small = load_photo(size=8)
+    mean = torch.nn.functional.avg_pool2d(paint_tiger(16).float(), 2)
+    assert small.shape == (3, 8, 8) and (small.float() - mean).abs().mean() < 8
+    assert capsys.readouterr().out == "" and nothing_kept(cache)
 
 
 # ---------------------------------------------------------------- batches

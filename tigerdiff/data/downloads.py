@@ -1,25 +1,29 @@
-"""Downloads, bounded in time and in bytes, that take their place only when they are sound."""
+"""Downloads, bounded in time and in bytes, that are kept only when they are sound."""
 
 import hashlib
-import queue
+import ipaddress
+import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from tigerdiff.data import files as _files
 
 MAX_PHOTO_BYTES = 50_000_000
-ANSWER_SECONDS = 6.0  # how long a server, or the name look-up before it, may keep us waiting
+ANSWER_SECONDS = 6.0  # for the look-up of the server's name and its first answer
+REDIRECTS = 5
 
 
 def fetched_photo(url: str) -> Path:
-    """The cached copy of an address, downloaded if there is none that matches its SHA-256."""
+    """Return the cached copy of an address; download it unless one matches its SHA-256."""
     photo = _files.cache_home() / "photos" / hashlib.sha256(url.encode()).hexdigest()
     digest = photo.with_suffix(".sha256")
     if photo.exists() and digest.exists() and digest.read_text() == sha256(photo):
         return photo
     with _files.replacing(photo) as part:
-        download(url, part, max_bytes=MAX_PHOTO_BYTES, max_seconds=60)
+        part.write_bytes(download(url, max_bytes=MAX_PHOTO_BYTES, max_seconds=60))
         try:
             _files.read_picture(part)  # a web page in place of a picture must not be kept
         except ValueError as error:
@@ -29,59 +33,90 @@ def fetched_photo(url: str) -> Path:
     return photo
 
 
-def download(url: str, file: Path, *, max_bytes: int, max_seconds: float) -> None:
-    """Streams an address into ``file``, which is worthless if this raises.
+def download(url: str, *, max_bytes: int, max_seconds: float) -> bytes:
+    """Return what an http(s) address sends.
 
     Raises:
-        ConnectionError: no network, no answer in time, an error status, or a transfer that broke
-            off or takes longer than ``max_seconds``.
+        ConnectionError: no network, no answer in time, an error status, a redirect to a file or
+            into a private network, or a transfer that breaks off or takes over ``max_seconds``.
         ValueError: it is longer than ``max_bytes``.
     """
     import requests
-    from tqdm.auto import tqdm
 
-    # In a thread, because no timeout of requests covers the look-up of the host's name or a server
-    # that sends a byte now and then.
-    pieces: queue.SimpleQueue[bytes | Exception | None] = queue.SimpleQueue()
-    given_up = threading.Event()
+    received, answered = bytearray(), threading.Event()
+    errors: list[Exception] = []
+    end = time.monotonic() + ANSWER_SECONDS + max_seconds
 
     def fetch() -> None:
-        agent = {"User-Agent": "tigerdiff"}
         try:
-            with requests.get(url, stream=True, timeout=ANSWER_SECONDS, headers=agent) as response:
-                response.raise_for_status()
-                pieces.put(b"")  # it has answered
+            with _answer(url) as response:
+                answered.set()
                 for piece in response.iter_content(1 << 16):
-                    pieces.put(piece)
-                    if given_up.is_set():
-                        return
+                    received.extend(piece)
+                    if len(received) > max_bytes:
+                        raise ValueError(f"{url} is larger than {max_bytes / 1e6:.0f} MB")
+                    if time.monotonic() > end:
+                        raise requests.Timeout
                 if response.raw.length_remaining:  # urllib3 1 says nothing of a transfer cut short
                     raise requests.ConnectionError
-            pieces.put(None)
         except Exception as error:
-            pieces.put(error)
+            errors.append(error)
+        answered.set()
 
-    threading.Thread(target=fetch, daemon=True).start()
-    wait, end = ANSWER_SECONDS, time.monotonic() + max_seconds
-    try:
-        with file.open("wb") as out, tqdm(unit="B", unit_scale=True, delay=1) as bar:
-            while (piece := pieces.get(timeout=wait)) is not None:
-                if isinstance(piece, Exception):
-                    raise piece
-                bar.update(out.write(piece))
-                if out.tell() > max_bytes:
-                    raise ValueError(f"{url} is larger than {max_bytes / 1e6:.0f} MB")
-                wait = max(end - time.monotonic(), 0)
-        return
-    except requests.HTTPError as error:
-        reason = f"the server answered {error.response.status_code} {error.response.reason}"
-    except (requests.Timeout, queue.Empty):
+    # In a thread, because no time-out of requests covers the look-up of the host's name or a server
+    # that sends a byte now and then.
+    thread = threading.Thread(target=fetch, daemon=True)
+    thread.start()
+    if answered.wait(ANSWER_SECONDS):
+        thread.join(max_seconds)
+    if thread.is_alive():
+        errors = [requests.Timeout()]
+    if not errors:
+        return bytes(received)
+    reason = f"the connection failed ({type(errors[0]).__name__})"
+    if isinstance(errors[0], requests.HTTPError):
+        answer = errors[0].response
+        reason = f"the server answered {answer.status_code} {answer.reason}"
+    elif isinstance(errors[0], requests.Timeout):
         reason = "it took too long"
-    except requests.RequestException as error:
-        reason = f"the connection failed ({type(error).__name__})"
-    finally:
-        given_up.set()
+    elif isinstance(errors[0], requests.exceptions.InvalidURL):
+        reason = str(errors[0])
+    elif not isinstance(errors[0], requests.RequestException):
+        raise errors[0]
     raise ConnectionError(f"{url} could not be downloaded: {reason}")
+
+
+def _answer(url: str) -> Any:
+    """Open an address, following redirects, but none to a file or into a private network."""
+    import requests
+
+    place = url
+    for _ in range(REDIRECTS + 1):
+        response = requests.get(
+            place,
+            stream=True,
+            timeout=ANSWER_SECONDS,
+            headers={"User-Agent": "tigerdiff"},
+            allow_redirects=False,
+        )
+        if not response.is_redirect:
+            response.raise_for_status()
+            return response
+        response.close()
+        place = urljoin(place, response.headers["location"])
+        if urlsplit(place).scheme not in ("http", "https") or _is_private(place) > _is_private(url):
+            raise requests.exceptions.InvalidURL(f"it redirects to {place}")
+    raise requests.TooManyRedirects
+
+
+def _is_private(url: str) -> bool:
+    """Say whether an address lies in a private network or on this machine."""
+    parts = urlsplit(url)
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port or 80, type=socket.SOCK_STREAM)
+    except socket.gaierror:  # only a proxy knows it
+        return False
+    return any(not ipaddress.ip_address(str(info[4][0]).split("%")[0]).is_global for info in found)
 
 
 def sha256(file: Path) -> str:

@@ -1,11 +1,13 @@
-"""Pictures and caches, a file at a time: what ``data.py`` builds on."""
+"""Files: pictures that are decoded as a viewer would show them, folders of them, and caches."""
 
+import functools
 import hashlib
 import io
 import json
 import logging
 import os
 import stat
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -19,24 +21,26 @@ from PIL import Image, ImageChops, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 KINDS = "JPEG, PNG, WebP, GIF, BMP or TIFF"
+WHITE_IS = 262  # the tag PhotometricInterpretation of a TIFF: 0 where white is 0
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no other parser sees a file
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 100_000_000  # a picture that claims more is taken for a decompression bomb
-CACHE_FORMAT = 2  # raise it when the same files would give other pixels
+CACHE_FORMAT = 3  # raise it when the same files would give other pixels
+WHOLE = 2**22  # bytes: of larger files the cache knows this much, spread over the file
 LITTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini"}  # and hidden files
 
 logger = logging.getLogger("tigerdiff")
 
 
-def read_picture(path: Path, size: int | None = None) -> np.ndarray:
-    """Decodes a picture as a viewer would show it: upright, in sRGB, over white.
+def read_picture(path: Path, size: int | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+    """Decode a picture as a viewer would show it: upright, in sRGB, over white.
 
     Args:
         path: a picture; its content decides, not its name.
         size: resize the short side to this and crop the centre square; None keeps the picture.
 
     Returns:
-        uint8 ``(H, W, 3)``.
+        uint8 ``(H, W, 3)``, and the width and height that are stored in the file.
 
     Raises:
         ValueError: its content cannot be used; the message is a clause that says why.
@@ -44,14 +48,17 @@ def read_picture(path: Path, size: int | None = None) -> np.ndarray:
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
+            stored = image.size
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             if size:
                 image.draft(None, (2 * size, 2 * size))  # JPEG: decode no finer than is needed
             profile = image.info.get("icc_profile")
+            while image.info.get("exif", b"").startswith(2 * b"Exif\0\0"):  # as some cameras write
+                image.info["exif"] = image.info["exif"][6:]
             ImageOps.exif_transpose(image, in_place=True)
             flat = flatten(image)
-            return np.array(to_srgb(square(flat, size) if size else flat, profile))
+            return np.array(to_srgb(square(flat, size) if size else flat, profile)), stored
     except MemoryError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -66,11 +73,13 @@ def read_picture(path: Path, size: int | None = None) -> np.ndarray:
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Brings any mode to 8-bit L, RGB or CMYK, with transparency over white."""
+    """Bring any mode to 8-bit L, RGB or CMYK, with transparency over white."""
     key = image.info.get("transparency")  # the one level or colour of a PNG that is transparent
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         levels = np.asarray(image).astype(np.uint32)
         grey = ((levels + 128) // 257).astype(np.uint8)  # 65535 -> 255, rounded
+        if getattr(image, "tag_v2", {}).get(WHITE_IS) == 0:  # Pillow inverts 8 bits, but not 16
+            grey = 255 - grey
         if key is not None:
             grey[levels == key] = 255
         return Image.fromarray(grey)
@@ -87,12 +96,12 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
-    """Resizes the short side to ``size``, antialiased, and crops the centre."""
+    """Resize the short side to ``size``, antialiased, and crop the centre."""
     return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Applies an embedded colour profile, if it is there and sound."""
+    """Apply an embedded colour profile, if it is there and sound."""
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -105,7 +114,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside ``path`` that takes its place only if the block succeeds."""
+    """Give a temporary name beside ``path`` that takes its place only if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
@@ -116,7 +125,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def find_pictures(root: Path) -> tuple[dict[str, os.stat_result], dict[str, str]]:
-    """Finds the pictures below ``root`` by suffix, and what is none, with the reason."""
+    """Find the pictures below ``root`` by suffix, and other files, each with the reason."""
     found: dict[str, os.stat_result] = {}
     skipped: dict[str, str] = {}
     seen: set[str] = set()
@@ -155,11 +164,16 @@ def is_litter(name: str) -> bool:
 
 def decode_all(
     root: Path, names: list[str], size: int, progress: bool
-) -> tuple[Tensor, dict[str, Exception]]:
-    """Decodes in parallel to uint8 (n, 3, size, size), n without the errors, which are named."""
+) -> tuple[Tensor, dict[str, Exception], dict[str, str]]:
+    """Decode in parallel, as many files at a time as there are processors.
+
+    Returns:
+        uint8 (n, 3, size, size), in the order of the names without those that failed; the errors
+        by name; and the stored size of each picture that was enlarged, by name.
+    """
     from tqdm.auto import tqdm
 
-    def attempt(name: str) -> np.ndarray | Exception:
+    def attempt(name: str) -> tuple[np.ndarray, tuple[int, int]] | Exception:
         try:
             return read_picture(root / name, size)
         except (ValueError, OSError) as error:
@@ -167,6 +181,7 @@ def decode_all(
 
     images = torch.empty(len(names), 3, size, size, dtype=torch.uint8)
     errors: dict[str, Exception] = {}
+    enlarged: dict[str, str] = {}
     Image.init()  # all plugins, before threads race for them
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # they name no file, our reasons do
@@ -176,46 +191,92 @@ def decode_all(
         for done, (name, result) in enumerate(zip(names, results, strict=True)):
             if isinstance(result, Exception):
                 errors[name] = result
-            else:
-                images[done - len(errors)] = torch.from_numpy(result).permute(2, 0, 1)
-    return images[: len(names) - len(errors)], errors
+                continue
+            pixels, (width, height) = result
+            images[done - len(errors)] = torch.from_numpy(pixels).permute(2, 0, 1)
+            if min(width, height) < size:
+                enlarged[name] = f"{width} x {height}"
+    return images[: len(names) - len(errors)], errors, enlarged
 
 
-def cache_file(folder: Path | None, size: int, files: dict[str, os.stat_result]) -> Path:
-    """Where these files, in this state, are kept at this size."""
-    stamps = [(name, info.st_size, info.st_mtime_ns) for name, info in files.items()]
-    key = hashlib.sha256(json.dumps([CACHE_FORMAT, size, stamps]).encode()).hexdigest()
+def cache_file(
+    folder: Path | None, size: int, root: Path, files: dict[str, os.stat_result]
+) -> Path:
+    """Return where these files, with these contents, are kept at this size."""
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        digests = list(pool.map(_digest, (root / name for name in files), files.values()))
+    stamps = json.dumps([CACHE_FORMAT, size, *zip(files, digests)])
+    key = hashlib.sha256(stamps.encode("utf-8", "surrogatepass")).hexdigest()
     return (folder or cache_home() / "folders") / f"{key}.safetensors"
 
 
-def read_cache(path: Path) -> tuple[Tensor, dict[str, str]] | None:
-    """Return the cached pictures and the names of damaged files, None without a cache."""
+def _digest(path: Path, info: os.stat_result) -> str:
+    """Hash a file's bytes; of a large one a sample, its size, time and path."""
+    digest = hashlib.blake2b(digest_size=32)
+    try:
+        with path.open("rb") as file:
+            if info.st_size <= WHOLE:
+                digest.update(file.read(WHOLE + 1))
+            else:
+                digest.update(repr((info.st_size, info.st_mtime_ns, str(path.resolve()))).encode())
+                for i in range(64):
+                    file.seek((info.st_size - WHOLE // 64) * i // 63)
+                    digest.update(file.read(WHOLE // 64))
+    except OSError as error:  # decoding it will name it
+        return str(error)
+    return digest.hexdigest()
+
+
+def read_cache(path: Path) -> tuple[Tensor, dict[str, str], dict[str, str]] | None:
+    """Return cached pictures, damaged and enlarged files by name; None without a sound cache."""
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            return file.get_tensor("images"), json.loads(file.metadata()["skipped"])
+            notes = json.loads(file.metadata()["notes"])
+            return file.get_tensor("images"), notes["skipped"], notes["enlarged"]
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         logger.warning("%s is damaged, so the photos are decoded again: %s", path, error)
         return None
 
 
-def write_cache(path: Path, images: Tensor, skipped: dict[str, str]) -> None:
-    """Keep pictures and the names of damaged files; say so in the log where that fails."""
+def write_cache(
+    path: Path, images: Tensor, skipped: dict[str, str], enlarged: dict[str, str]
+) -> None:
+    """Keep pictures and what was noted about files; say so in the log where that fails."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    notes = json.dumps({"skipped": skipped, "enlarged": enlarged})
     try:
         with replacing(path) as part:
-            save_file({"images": images}, part, {"skipped": json.dumps(skipped)})
+            save_file({"images": images}, part, {"notes": notes})
     except (SafetensorError, OSError) as error:
         logger.warning("the decoded photos could not be kept in %s: %s", path.parent, error)
 
 
 def cache_home() -> Path:
-    """Return the folder of all caches."""
+    """Return the folder of all caches; one in the temporary folder where the user has none."""
     import platformdirs
 
-    return platformdirs.user_cache_path("tigerdiff")
+    try:
+        folder = platformdirs.user_cache_path("tigerdiff").expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except (KeyError, OSError, RuntimeError):  # no HOME and no passwd entry, or no right to write
+        pass
+    return _temporary_cache()
+
+
+@functools.lru_cache(maxsize=1)
+def _temporary_cache() -> Path:
+    """Return a folder of this user's own in the temporary folder, and say so once."""
+    folder = Path(tempfile.gettempdir()) / f"tigerdiff-{getattr(os, 'getuid', int)()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        folder = Path(tempfile.mkdtemp(prefix="tigerdiff-"))
+    logger.warning("there is no cache folder to write to in the home folder: using %s", folder)
+    return folder

@@ -1,7 +1,7 @@
-"""Everything about files: photos in, batches out.
+"""Photos from folders, files and addresses.
 
-Pictures are uint8 ``(N, 3, S, S)`` at rest and float32 in [-1, 1] in the network. What is skipped
-is named, one warning each, by the logger ``tigerdiff``.
+Pictures are uint8 ``(N, 3, S, S)`` at rest and float32 in [-1, 1] in the network. The logger
+``tigerdiff`` names each file that is skipped, and the pictures that are enlarged.
 """
 
 import operator
@@ -18,8 +18,7 @@ from tigerdiff.data import downloads as _downloads
 from tigerdiff.data import files as _files
 from tigerdiff.tigers.paint import paint_tiger
 
-TABLES = {"metadata.csv", "metadata.jsonl", "captions.csv"}  # lie beside pictures, and tell of them
-DEFAULT_PHOTO = "https://images.pexels.com/photos/145939/pexels-photo-145939.jpeg"
+TABLES = {"metadata.csv", "metadata.jsonl", "captions.csv"}  # lie beside pictures, describe them
 
 
 def load_folder(
@@ -29,16 +28,17 @@ def load_folder(
     cache_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Tensor:
-    """Loads every photo of a folder as a square of ``size`` pixels, in the order of their names.
+    """Load every photo of a folder as a square of ``size`` pixels, in the order of their names.
 
     Looks at any depth, so ``data/tigers/*.jpg`` and ImageFolder's ``root/class/*.jpg`` both work.
     The short side is resized with antialiasing, then the centre is cropped: a circle stays round.
-    EXIF orientation and colour profiles are applied, transparency is put over white. Files that
-    cannot be used are skipped and named, with the reason, by the logger ``tigerdiff``; hidden
-    files, what file managers leave behind and tables of captions are passed over.
+    EXIF orientation and colour profiles are applied, transparency is put over white. The logger
+    ``tigerdiff`` names files that cannot be used, with the reason, and warns of pictures that are
+    smaller than ``size`` and enlarged. Hidden files, what file managers leave behind and tables of
+    captions are passed over.
 
-    The result is cached under a key made of the files' names, sizes and times and ``size``, so
-    that a second call decodes nothing. The cache may be deleted at any time.
+    The result is cached under a key made of the files' names and contents and ``size``, so that a
+    second call decodes nothing. The cache may be deleted at any time.
 
     Args:
         path: the folder.
@@ -54,7 +54,18 @@ def load_folder(
         FileNotFoundError: the folder does not exist, or no file in it can be used.
         NotADirectoryError: ``path`` is a file.
     """
-    size = _checked_size(size)
+    return read_folder(path, size, cache_dir=cache_dir, progress=progress)[0]
+
+
+def read_folder(
+    path: str | os.PathLike[str],
+    size: int,
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> tuple[Tensor, list[str]]:
+    """Load a folder as :func:`load_folder` does; return the names of the pictures too."""
+    size = _check_size(size)
     root = Path(path).expanduser()
     need = f"path must be a folder of {_files.KINDS} files"
     if not root.exists():
@@ -63,39 +74,45 @@ def load_folder(
         raise NotADirectoryError(f"{root} is not a folder: {need} (load_photo reads a single one)")
     files, others = _files.find_pictures(root)
     skipped = {name: reason for name, reason in others.items() if Path(name).name not in TABLES}
-    cached = _files.cache_file(Path(cache_dir) if cache_dir else None, size, files)
+    place = Path(cache_dir).expanduser() if cache_dir else None
+    cached = _files.cache_file(place, size, root, files)
     if loaded := _files.read_cache(cached):
-        images, damaged = loaded
+        images, damaged, enlarged = loaded
     else:
-        images, errors = _files.decode_all(root, list(files), size, progress)
+        images, errors, enlarged = _files.decode_all(root, list(files), size, progress)
         damaged = {name: getattr(e, "strerror", None) or str(e) for name, e in errors.items()}
         # An OSError comes from the disk, not from the picture: it may be gone the next time.
         if len(images) and not any(isinstance(error, OSError) for error in errors.values()):
-            _files.write_cache(cached, images, damaged)
+            _files.write_cache(cached, images, damaged, enlarged)
     skipped |= damaged
     for name, reason in sorted(skipped.items()):
         _files.logger.warning("skipped %s: %s", root / name, reason)
+    if enlarged:
+        some = ", ".join(f"{name} ({pixels})" for name, pixels in list(enlarged.items())[:3])
+        more = ", ..." if len(enlarged) > 3 else ""
+        what = f"{len(enlarged)} of {len(images)} pictures"
+        _files.logger.warning(
+            "%s: %s are smaller than %d pixels and were enlarged: %s", root, what, size, some + more
+        )
     if not len(images):
         raise FileNotFoundError(
             f"{root} holds no usable picture: looked at any depth for {_files.KINDS} files "
             f"({' '.join(_files.SUFFIXES)}) and skipped {len(skipped)} other or damaged ones"
         )
-    return images
+    return images, [name for name in files if name not in damaged]
 
 
 def load_photo(source: str | os.PathLike[str] | None = None, size: int | None = None) -> Tensor:
-    """Loads one photo from a file or an address, or the course's default tiger.
+    """Load one photo from a file or an address, or the course's painted tiger.
 
     A download is bounded in time and in bytes, must decode as a picture before it enters the
     cache, and is kept there with its SHA-256; a copy that no longer matches is fetched again.
     The hash guards the copy on this disk. It cannot vouch for what the server sent the first time.
 
-    The default tiger is Pexels photo 145939 when it is cached or there is a network, and
-    :func:`tigerdiff.paint_tiger` otherwise; one printed line says which.
-
     Args:
-        source: a path, an http(s) address, or None for the default tiger.
-        size: resize the short side to this and crop the centre square; None keeps the picture.
+        source: a path, an http(s) address, or None for :func:`tigerdiff.paint_tiger`.
+        size: resize the short side to this and crop the centre square; None keeps the picture, and
+            paints the tiger at 512 pixels.
 
     Returns:
         uint8 ``(3, H, W)``; ``(3, size, size)`` when ``size`` is given.
@@ -106,43 +123,38 @@ def load_photo(source: str | os.PathLike[str] | None = None, size: int | None = 
         IsADirectoryError: ``source`` is a folder.
         ConnectionError: the address could not be downloaded.
     """
-    size = None if size is None else _checked_size(size)
+    size = None if size is None else _check_size(size)
     if source is None:
-        return _default_tiger(size)
+        painted = paint_tiger(min(max(size or 512, 16), 1024))
+        if size in (None, painted.shape[-1]):
+            return painted
+        image = _files.square(Image.fromarray(painted.permute(1, 2, 0).numpy()), size)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
     if scheme := re.match(r"(\w{2,})://", str(source)):
         if scheme[1].lower() not in ("http", "https"):
             raise ValueError(f"{source}: source must be a path or an http(s) address")
-        return _photo_tensor(_downloads.fetched_photo(str(source)), size, source)
+        return _read(_downloads.fetched_photo(str(source)), size, source)
     file = Path(source).expanduser()
     if file.is_dir():
         raise IsADirectoryError(f"{file} is a folder: load_folder reads all its pictures")
     if not file.exists():
         raise FileNotFoundError(f"{file} does not exist: source must be a picture or an address")
-    return _photo_tensor(file, size, source)
+    return _read(file, size, source)
 
 
-def _photo_tensor(file: Path, size: int | None, source: str | os.PathLike[str]) -> Tensor:
+def _read(file: Path, size: int | None, source: str | os.PathLike[str]) -> Tensor:
     try:
-        return torch.from_numpy(_files.read_picture(file, size)).permute(2, 0, 1).contiguous()
+        pixels, (width, height) = _files.read_picture(file, size)
     except ValueError as error:
         raise ValueError(f"{source} cannot be used: {error}") from error
+    if size and min(width, height) < size:
+        _files.logger.warning(
+            "%s has %d x %d pixels and was enlarged to %d x %d", source, width, height, size, size
+        )
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
-def _default_tiger(size: int | None) -> Tensor:
-    try:
-        tiger = _photo_tensor(_downloads.fetched_photo(DEFAULT_PHOTO), size, DEFAULT_PHOTO)
-        print(f"This tiger is Pexels photo 145939, {DEFAULT_PHOTO}")
-        return tiger
-    except (OSError, ValueError) as error:
-        print(f"This tiger is painted by tigerdiff.paint_tiger; no photo:\n{error}")
-    tiger = paint_tiger(512)
-    if size is None:
-        return tiger
-    image = _files.square(Image.fromarray(tiger.permute(1, 2, 0).numpy()), size)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-
-
-def _checked_size(size: int) -> int:
+def _check_size(size: int) -> int:
     try:
         if isinstance(size, bool) or operator.index(size) < 1:
             raise TypeError

@@ -51,7 +51,7 @@ def fetched_weights() -> Path:
     remedy = f"put {file.name} into {file.parent} by hand, or use features='judge'"
     with _files.replacing(file) as part:
         try:
-            _downloads.download(URL, part, max_bytes=MAX_BYTES, max_seconds=1800)
+            part.write_bytes(_downloads.download(URL, max_bytes=MAX_BYTES, max_seconds=1800))
         except ConnectionError as error:
             raise ConnectionError(f"{error}; {remedy}") from error
         if _downloads.sha256(part) != SHA256:

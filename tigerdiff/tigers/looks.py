@@ -86,7 +86,9 @@ def looks_of(tigers: Sequence[Tiger], device: torch.device) -> dict[str, Any]:
         "chin": [t.y + t.scale * (0.74 + 0.9 * DROP[t.mouth]) for t in tigers],
         **dict(zip(("ear_turn", "ear_out", "ear_down", "ear_wide"), zip(*ears))),
     }
-    colours = {name: [FURS[tiger.fur][name] for tiger in tigers] for name in FURS["orange"]}
+    colours: dict[str, Any] = {
+        name: [FURS[tiger.fur][name] for tiger in tigers] for name in FURS["orange"]
+    }
     colours |= {
         name: [DAYTIMES[tiger.daytime][name] for tiger in tigers] for name in ("sun", "sky")
     }

@@ -105,15 +105,26 @@ def head(p: Tensor) -> dict[str, Tensor]:
     long = long * (0.35 + 0.65 * cover(-0.15 - p[1], 0.35))
     fur = fine + 0.5 * locks
     q = p + (0.003 + 0.009 * long) * (fine + locks) * growth
-    s = mirrored(q)
 
     cheek = ellipse(turned(m, (0.375, 0.09), 20), 0, 0, 0.30, 0.42)
     skull = blend(ellipse(p, 0, -0.30, 0.50, 0.51), cheek, 0.25)
     outline = blend(skull, ellipse(p, 0, 0.49, 0.21, 0.215), 0.15)
     shape = outline + 0.010 + (0.004 + 0.018 * long) * (0.8 * locks + fine)
     pads = ellipse(turned(m, (0.148, 0.378), 20), 0, 0, 0.190, 0.138)
-    chin = ellipse(p, 0, 0.570, 0.120, 0.100)
+    return {
+        "cover": cover(shape, 0.013),
+        **_colours(p, q, pads, fur),
+        "shade": _shade(p, outline, pads, fur, long),
+        **_relief(p, pads),
+        "edge": cover(-0.02 - outline, 0.07),
+        **_stripes(p, q, pads),
+        **_small_parts(p),
+    }
 
+
+def _colours(p: Tensor, q: Tensor, pads: Tensor, fur: Tensor) -> dict[str, Tensor]:
+    """How dark, sandy and pale the coat is at points q, which the fur displaces."""
+    s = mirrored(q)
     dark = 0.7 * bump(q, 0, -0.02, 0.15, 0.42) + 0.4 * bump(q, 0, -0.75, 0.40, 0.20)
     sandy = 0.8 * bump(s, 0.47, -0.15, 0.20, 0.40) + 0.25 * bump(s, 0.17, -0.05, 0.05, 0.20)
     pale = (
@@ -125,7 +136,24 @@ def head(p: Tensor) -> dict[str, Tensor]:
         + 1.5 * bump(s, 0, 0.62, 0.50, 0.19)  # throat
     )
     pale = cover(0.5 - pale - 0.06 * fbm(p, 5, 81) - 0.07 * fur, 0.26)
+    return {"dark": dark, "sandy": sandy, "pale": pale}
 
+
+def _shade(p: Tensor, outline: Tensor, pads: Tensor, fur: Tensor, long: Tensor) -> Tensor:
+    """Ambient occlusion: under the lips, around the pads, above the throat, at the edge."""
+    m = mirrored(p)
+    shade = (0.93 + (0.05 + 0.07 * long) * fur) * (1 + 0.22 * cover(pads + 0.02, 0.08))
+    shade = shade * (1 - 0.45 * bump(m, 0.10, 0.525, 0.19, 0.05) * cover(-pads, 0.02))
+    around = torch.exp(-((pads - 0.015) / 0.03).square())
+    shade = shade * (1 - 0.22 * around * cover(0.3 - p[1], 0.12))
+    shade = shade * (1 - 0.3 * bump(p, 0.02, 0.72, 0.3, 0.06) - 0.2 * bump(m, 0.24, 0.6, 0.08, 0.1))
+    shade = shade * (1 - 0.2 * cover(-0.05 - outline, 0.13))
+    return shade * (1 + 0.05 * fbm(p, 7, 77, 3))
+
+
+def _relief(p: Tensor, pads: Tensor) -> dict[str, Tensor]:
+    """The slopes of the face."""
+    m, chin = mirrored(p), ellipse(p, 0, 0.570, 0.120, 0.100)
     relief = (
         0.60 * bump(p, 0, -0.15, 0.60, 0.65)  # skull
         + 0.11 * bump(p, 0, 0.00, 0.15, 0.36)  # bridge of the nose
@@ -136,17 +164,13 @@ def head(p: Tensor) -> dict[str, Tensor]:
         + 0.05 * bump(m, 0.20, -0.42, 0.13, 0.10)  # brow
         - 0.05 * bump(m, 0.235, -0.24, 0.10, 0.07)  # socket
     )
-    shade = (0.93 + (0.05 + 0.07 * long) * fur) * (1 + 0.22 * cover(pads + 0.02, 0.08))
-    # Ambient occlusion: under the lips, around the pads, above the throat, at the edge.
-    shade = shade * (1 - 0.45 * bump(m, 0.10, 0.525, 0.19, 0.05) * cover(-pads, 0.02))
-    around = torch.exp(-((pads - 0.015) / 0.03).square())
-    shade = shade * (1 - 0.22 * around * cover(0.3 - p[1], 0.12))
-    shade = shade * (1 - 0.3 * bump(p, 0.02, 0.72, 0.3, 0.06) - 0.2 * bump(m, 0.24, 0.6, 0.08, 0.1))
-    shade = shade * (1 - 0.2 * cover(-0.05 - outline, 0.13))
+    return slopes(relief, p)
 
-    # Stripes run around the muzzle: `across` counts them outwards, `along` follows each.
+
+def _stripes(p: Tensor, q: Tensor, pads: Tensor) -> dict[str, Tensor]:
+    """Stripes run around the muzzle: `across` counts them outwards, `along` follows each."""
+    s = mirrored(q)
     across = torch.hypot(1.02 * s[0], 0.92 * (s[1] + 0.04)) / 0.128
-    along = torch.atan2(s[0], -(s[1] + 0.04)) / torch.pi
     room = (
         1.1 * smooth((across - 2.4) / 1.2)
         - 1.5 * bump(s, 0.225, -0.255, 0.17, 0.10)  # eyes
@@ -154,30 +178,23 @@ def head(p: Tensor) -> dict[str, Tensor]:
         - 1.6 * cover(pads - 0.03, 0.05)
         - 1.5 * bump(s, 0, 0.66, 0.36, 0.22)  # throat
     )
+    along = torch.atan2(s[0], -(s[1] + 0.04)) / torch.pi
+    return {"across": across + 0.12 * fbm(p, 5, 33), "along": along, "room": room}
 
+
+def _small_parts(p: Tensor) -> dict[str, Tensor]:
+    """Lips, the leather of the nose, whiskers and the dots that they grow from."""
+    m = mirrored(p)
     lips = 0.92 * cover(torch.minimum(strokes(p, PHILTRUM), strokes(m, LIPS)), 0.008)
     leather = blend(ellipse(m, 0.058, 0.215, 0.076, 0.034), ellipse(p, 0, 0.26, 0.05, 0.062), 0.10)
-    lips = torch.maximum(lips, 0.75 * cover(leather - 0.008, 0.014))
     tone = 1 - 0.45 * cover(0.273 - p[1] - 0.1 * m[0], 0.05)
-    tone = tone * (1 - 0.5 * cover(-0.016 - leather, 0.016)) + 0.3 * bump(
-        p, -0.03, 0.207, 0.05, 0.012
-    )
-    tone = tone * (1 - 0.95 * cover(strokes(m, NOSTRIL), 0.008))
+    shine = bump(p, -0.03, 0.207, 0.05, 0.012)
+    tone = tone * (1 - 0.5 * cover(-0.016 - leather, 0.016)) + 0.3 * shine
     return {
-        "cover": cover(shape, 0.013),
-        "pale": pale,
-        "dark": dark,
-        "sandy": sandy,
-        "shade": shade * (1 + 0.05 * fbm(p, 7, 77, 3)),
-        **slopes(relief, p),
-        "edge": cover(-0.02 - outline, 0.07),
-        "across": across + 0.12 * fbm(p, 5, 33),
-        "along": along,
-        "room": room,
-        "lips": lips,
+        "lips": torch.maximum(lips, 0.75 * cover(leather - 0.008, 0.014)),
         "dots": 0.65 * cover(strokes(p, both_sides(ROOTS, 9, 0.0)), 0.006),
         "nose": cover(leather, 0.008),
-        "tone": tone,
+        "tone": tone * (1 - 0.95 * cover(strokes(m, NOSTRIL), 0.008)),
         "whiskers": 0.8 * cover(strokes(p, both_sides(WHISKERS, 7, 0.015))),
     }
 
@@ -188,8 +205,8 @@ def body(p: Tensor) -> dict[str, Tensor]:
     locks = hair(p, growth, 0.14, 45, 22)
     fur = hair(p, growth, 0.06, 120, 21) + 0.6 * locks
     q = p + 0.016 * locks * growth
+    q = torch.stack((q[0], q[1].clamp_max(1.0)))  # legs go straight down
     s = mirrored(q)
-    q, s = (torch.stack((v[0], v[1].clamp_max(1.0))) for v in (q, s))  # legs go straight down
     shape = blend(ellipse(s, 0.40, 1.0, 0.66, 0.66), ellipse(q, 0, 0.6, 0.62, 0.6), 0.2)
     shoulders = bump(p, 0.45, 1.0, 0.5, 0.7) + bump(p, -0.45, 1.0, 0.5, 0.7)
     shadow = 1 - 0.72 * bump(p, 0.08, 0.42, 0.66, 0.42)

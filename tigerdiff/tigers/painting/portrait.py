@@ -57,7 +57,8 @@ def portraits(looks: dict[str, Any], size: int, device: torch.device, strip: int
 def _strip(looks: dict[str, Any], p: Points, first: int) -> Tensor:
     """Paint the rows p of all pictures, which start with row number `first`."""
     size, n = p[0].shape[-1], p[1].shape[1]
-    rows = {name: rows_between(*reach, size, first, n) for name, reach in looks["reach"].items()}
+    reach = looks["reach"].items()
+    rows = {name: rows_between(top, bottom, size, first, n) for name, (top, bottom) in reach}
     canvas = p[0].new_zeros(3, len(looks["backdrop"]), n, size)
     places(canvas, looks, p, first, BEHIND, "behind")
     h = posed(looks, p)
