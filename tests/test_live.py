@@ -4,6 +4,8 @@ import base64
 import functools
 import hashlib
 import http.server
+import json
+import re
 import threading
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import onnxruntime
 import pytest
 import torch
 from conftest import QuietHandler
+from PIL import Image, ImageOps
 
 import tigerdiff as td
 from tigerdiff import sampling
@@ -25,7 +28,8 @@ LARGEST = {"ddpm-tiger-32": 4e6, "ddpm-tiger-64": 11e6, "mini-sd-tiger": 32e6}
 TIMES = (1, 10, 250, 500, 750, 999, 1000)
 PAGE = """<!doctype html><html lang="en"><title>Live</title>
 <link rel="stylesheet" href="live/live.css"><script src="live/live.js" defer></script>
-<main><div class="live" data-live="noise"></div></main>"""
+<main><div class="live" data-live="noise"></div><div class="live" data-live="photo"></div>
+<div class="live" data-live="words"></div><div class="live" data-live="plane"></div></main>"""
 
 
 @pytest.fixture(scope="session")
@@ -76,9 +80,10 @@ def ours(route):
 
 @pytest.fixture(scope="module")
 def samplers(browser):
-    """A tab with samplers.js alone; evaluate runs an expression there."""
+    """A tab with the page's pure functions; evaluate runs an expression there."""
     page = browser.new_page()
-    page.add_script_tag(path=ROOT / "book/live/samplers.js")
+    for name in ("samplers.js", "words.js", "photo.js", "points.js"):
+        page.add_script_tag(path=ROOT / "book/live" / name)
     yield page
     page.close()
 
@@ -292,108 +297,257 @@ def test_the_browsers_tiger_is_pythons(sampler, eta, steps, drawing, monkeypatch
     assert np.abs(rgb(found["picture"]) - expected).max() <= 2
 
 
+@pytest.fixture(scope="module")
+def miniature():
+    return td.load_pipeline("mini", "cpu")
+
+
+def tokens(miniature, text):
+    return miniature.tokenizer(text, padding="max_length", truncation=True).input_ids
+
+
+@pytest.mark.parametrize("steps", [5, 10, 25])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm_solver"])
+def test_the_browsers_tiger_from_words_is_pythons(sampler, steps, drawing, miniature, monkeypatch):
+    """With guidance against a negative prompt; the pictures, not the latents, are compared."""
+    ids, negative = (
+        tokens(miniature, "a roaring white tiger cub at night"),
+        tokens(miniature, "snow"),
+    )
+    request = {"sampler": sampler, "steps": steps, "eta": 0, "seed": 11, "guidance_scale": 3}
+    found = drawing(model="mini-sd-tiger", ids=ids, negative=negative, **request)
+    with torch.no_grad():
+        words = miniature.text_encoder(torch.tensor([negative, ids]))[0]
+
+    def guided(xt, t):
+        without, conditioned = miniature.unet(xt.repeat(2, 1, 1, 1), t - 1, words).sample.chunk(2)
+        return without + 3 * (conditioned - without)
+
+    guided.prediction = "v"
+    unet = miniature.unet.config
+    shape = (1, unet.in_channels, unet.sample_size, unet.sample_size)
+    xT = normal(11)(int(np.prod(shape))).reshape(shape)
+    path = python_path(sampler, guided, xT, 11, monkeypatch, steps=steps, clip=False)
+    with torch.no_grad():
+        latent = path[-1].xt / miniature.vae.config.scaling_factor
+        expected = td.to_uint8(miniature.vae.decode(latent).sample)[0].numpy().astype(int)
+    assert expected.std() > 30, "a picture, not a plain colour"
+    assert np.abs(rgb(found["picture"]) - expected).max() <= 2
+
+
+def test_a_picture_is_drawn_on_from_its_noise_as_python_does(drawing, monkeypatch):
+    """From t = 600 on: the schedule up to there is a schedule of its own."""
+    model, schedule = td.load_pretrained("ddpm-tiger-64")
+    x0 = td.to_float(td.paint_tiger(64))[None]
+    request = {"sampler": "ddim", "steps": 5, "eta": 0, "seed": 5, "start": 600}
+    found = drawing(model="ddpm-tiger-64", x0=x0.flatten().tolist(), **request)
+    eps = torch.from_numpy(normal(5)(x0.numel())).view(x0.shape)
+    shorter = td.NoiseSchedule(schedule.alpha_bar[:601])
+    xt = td.add_noise(schedule, x0, 600, eps).numpy()
+    path = python_path("ddim", model, xt, 5, monkeypatch, steps=5, schedule=shorter)
+    assert found["times"] == [step.t for step in path]
+    expected = td.to_uint8(path[-1].xt)[0].numpy().astype(int)
+    assert np.abs(rgb(found["picture"]) - expected).max() <= 2
+
+
+# Words
+
+
+SENTENCES = [
+    "",
+    "a roaring white tiger cub at night",
+    "An  Orange tiger's 12 cubs, full-grown;\tin THE snow!",
+    "it's we're I'll don't 3.14 -- ((x)) <|endoftext|> tiger",
+    "naïve Tigér 虎 at noon 🐯",
+    "tiger " * 60,
+]
+
+
+@pytest.mark.parametrize("text", SENTENCES)
+def test_the_tokens_are_those_of_the_pipeline(text, samplers, miniature, networks):
+    tokenizer = json.loads((networks["mini-sd-tiger"] / "model.json").read_text())["tokenizer"]
+    found = samplers.evaluate("([tokenizer, text]) => tokenize(tokenizer, text)", [tokenizer, text])
+    assert found == tokens(miniature, text)
+
+
+def test_only_words_without_a_caption_are_marked(samplers, networks):
+    tokenizer = json.loads((networks["mini-sd-tiger"] / "model.json").read_text())["tokenizer"]
+    unknown = "([tokenizer, texts]) => texts.map((text) => unknown_words(tokenizer, text))"
+    tigers = [td.procedural_tigers(1, 8, seed=seed)[1][0] for seed in range(60)]
+    captions = [td.caption(tiger, seed) for seed, tiger in enumerate(tigers)]
+    assert samplers.evaluate(unknown, [tokenizer, captions]) == [[]] * len(captions)
+    text = "a blue tiger riding a b in the tigers"
+    assert samplers.evaluate(unknown, [tokenizer, [text]]) == [["blue", "riding", "b", "tigers"]]
+    menus = """(tokenizer) => {
+        const all = Object.entries(MENUS).reduce((done, [label, values]) =>
+            done.flatMap((d) => Object.keys(values).map((v) => ({...d, [label]: v}))), [{}]);
+        return all.map(sentence_of).map((text) => [text, unknown_words(tokenizer, text)]);
+    }"""
+    sentences = samplers.evaluate(menus, tokenizer)
+    assert len(sentences) == 3 * 4 * 2 * 5 * 3
+    assert all(words == [] for _, words in sentences)
+    assert "an open-mouthed golden tiger cub at night" in dict(sentences)
+
+
+# The playground
+
+
+def test_the_gradients_written_by_hand_are_the_slopes_of_the_loss(samplers):
+    relative = samplers.evaluate("""() => {
+        const network = pointNetwork(3, {hidden: 8}), randn = normal(4), n = 6;
+        network.layers[2].W.set(randn(16)); // as it starts small
+        const [xt, eps] = [Float64Array.from(randn(2 * n)), randn(2 * n)];
+        const t = Float64Array.from({length: n}, (_, i) => 1 + 17 * i);
+        network.loss(xt, t, eps);
+        const gradients = network.layers.flatMap(
+            ({W, b, dW, db}) => [[W, dW.slice()], [b, db.slice()]]);
+        return gradients.map(([w, dw]) => {
+            const slopes = dw.map((_, i) => {
+                const [kept, h] = [w[i], 1e-5];
+                w[i] = kept + h;
+                const up = network.loss(xt, t, eps);
+                w[i] = kept - h;
+                const down = network.loss(xt, t, eps);
+                w[i] = kept;
+                return (up - down) / (2 * h);
+            });
+            const size = Math.max(...slopes.map(Math.abs));
+            return [size, Math.max(...slopes.map((slope, i) => Math.abs(slope - dw[i]))) / size];
+        });
+    }""")
+    assert len(relative) == 6
+    for size, error in relative:
+        assert size > 1e-3
+        assert error < 1e-6
+
+
+def test_the_network_learns_the_points_and_sampling_lands_on_them(samplers):
+    far = samplers.evaluate("""async () => {
+        const points = [[0.7, 0.7], [-0.7, 0.2], [0.3, -0.7]], network = pointNetwork(1);
+        for (let k = 0; k < 600; k++) network.train(points);
+        const sample = async (z) => {
+            const randn = normal(2), xT = Float64Array.from(randn(400));
+            const {model, alpha_bar} = network, options = {steps: 50, randn: z ?? randn};
+            let end;
+            for await (const {xt} of ddpm(model, alpha_bar, xT, options)) end = xt;
+            return Array.from({length: 200}, (_, i) =>
+                points.map(([x, y]) => Math.hypot(x - end[2 * i], y - end[2 * i + 1])));
+        };
+        const still = (n) => new Float32Array(n);
+        return [await sample(), await sample(still)];
+    }""")
+    with_noise, without = np.array(far)
+    assert np.mean(with_noise.min(axis=1) < 0.15) > 0.9
+    shares = np.bincount(with_noise.argmin(axis=1), minlength=3) / 200
+    assert shares.min() > 0.15, "all three points are found"
+    assert np.mean(without.min(axis=1) < 0.15) < 0.5, "without its noise ddpm ends between them"
+
+
 # The page
 
 
-def press(tab, name):
-    tab.get_by_role("button", name=name).click()
+@pytest.fixture
+def noise(tab, server):
+    return opened(tab, server, "noise")
 
 
-def wait_for(tab, words):
-    """Until the first part's status line says this."""
-    tab.locator(".live-status", has_text=words).first.wait_for()
+def opened(tab, origin, part):
+    """One part of the page, by its name."""
+    tab.goto(f"{origin}/live.html")
+    return tab.locator(f"[data-live={part}]")
 
 
-def picture(tab):
-    """What the last canvas shows, as a data URL."""
-    return tab.locator("canvas").last.evaluate("canvas => canvas.toDataURL()")
+def press(part, name):
+    part.get_by_role("button", name=name).click()
+
+
+def wait_for(part, words):
+    """Until the part's status line says this."""
+    part.locator(".live-status", has_text=words).wait_for()
+
+
+def picture(part, k=-1):
+    """What a canvas shows, the last one by default, as a data URL."""
+    return part.locator("canvas").nth(k).evaluate("canvas => canvas.toDataURL()")
 
 
 def test_a_reader_draws_looks_back_and_draws_again(tab, origin):
-    tab.goto(f"{origin}/live.html")
+    part = opened(tab, origin, "noise")
     assert len(tab.asked) <= 4, "nothing is loaded before a button is pressed"
-    tab.get_by_label("Steps").fill("6")
-    press(tab, "Draw a tiger")
-    wait_for(tab, "Done: DPM-Solver++, 6 steps, seed 1, in")
-    first = picture(tab)
+    part.get_by_label("Steps").fill("4")
+    press(part, "Draw a tiger")
+    wait_for(part, "Done: DPM-Solver++, 4 steps, seed 1, in")
+    first = picture(part)
 
-    scrub = tab.get_by_label("Look back")
-    assert scrub.get_attribute("aria-valuetext") == "step 6 of 6, t = 0"
+    scrub = part.get_by_label("Look back")
+    assert scrub.get_attribute("aria-valuetext") == "step 4 of 4, t = 0"
     scrub.press("Home")
-    assert scrub.get_attribute("aria-valuetext") == "step 0 of 6, t = 1000"
-    assert picture(tab) != first
+    assert scrub.get_attribute("aria-valuetext") == "step 0 of 4, t = 1000"
+    assert picture(part) != first
     scrub.press("End")
-    assert picture(tab) == first
+    assert picture(part) == first
 
-    tab.get_by_label("Sampler").select_option("ddim")
-    tab.get_by_label("Seed of the noise").fill("99")
-    press(tab, "Again with the same noise")
-    wait_for(tab, "Done: DDIM, 6 steps, seed 1, in")
-    assert tab.get_by_role(
-        "img", name="The first picture: DPM-Solver++, 6 steps, seed 1"
-    ).is_visible()
-    assert picture(tab) != first
+    part.get_by_label("Sampler").select_option("ddim")
+    part.get_by_label("Seed of the noise").fill("99")
+    press(part, "Again with the same noise")
+    wait_for(part, "Done: DDIM, 4 steps, seed 1, in")
+    kept = part.get_by_role("img", name="The first picture: DPM-Solver++, 4 steps, seed 1")
+    assert kept.is_visible()
+    assert picture(part) != first
 
-    tab.get_by_label("Sampler").select_option("dpm_solver")
-    press(tab, "Draw a tiger")
-    wait_for(tab, "Done: DPM-Solver++, 6 steps, seed 1, in")
-    assert picture(tab) == first, "a seed is a picture"
+    part.get_by_label("Sampler").select_option("dpm_solver")
+    press(part, "Draw a tiger")
+    wait_for(part, "Done: DPM-Solver++, 4 steps, seed 1, in")
+    assert picture(part) == first, "a seed is a picture"
 
     for name, kind in (("PNG", b"\x89PNG"), ("GIF", b"GIF89a")):
         with tab.expect_download() as download:
-            press(tab, f"Save as {name}")
+            press(part, f"Save as {name}")
         assert download.value.suggested_filename == f"tiger-1.{name.lower()}"
         assert Path(download.value.path()).read_bytes().startswith(kind)
 
     assert tab.errors == []
-    assert tab.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [
-        0,
-        0,
-        "",
-    ]
+    stored = "[localStorage.length, sessionStorage.length, document.cookie.length]"
+    assert tab.evaluate(stored) == [0, 0, 0]
 
 
-def test_a_drawing_stops_when_asked_and_the_next_one_works(tab, origin):
-    tab.goto(f"{origin}/live.html")
-    tab.get_by_label("Steps").fill("500")
-    press(tab, "Draw a tiger")
-    wait_for(tab, "Drawing")
-    tab.wait_for_function("document.querySelector('progress').value > 0.003")
-    press(tab, "Stop")
-    wait_for(tab, "Stopped.")
-    tab.get_by_label("Steps").fill("2")
-    press(tab, "Draw a tiger")
-    wait_for(tab, "Done: DPM-Solver++, 2 steps")
+def test_a_drawing_stops_when_asked_and_the_next_one_works(noise):
+    noise.get_by_label("Steps").fill("500")
+    press(noise, "Draw a tiger")
+    wait_for(noise, "Drawing")
+    noise.page.wait_for_function("document.querySelector('progress').value > 0.003")
+    press(noise, "Stop")
+    wait_for(noise, "Stopped.")
+    noise.get_by_label("Steps").fill("2")
+    press(noise, "Draw a tiger")
+    wait_for(noise, "Done: DPM-Solver++, 2 steps")
 
 
 @pytest.mark.parametrize("steps", ["0", "1001", "2.5", ""])
-def test_steps_that_do_not_fit_are_refused_in_one_sentence(steps, tab, server):
-    tab.goto(f"{server}/live.html")
-    tab.get_by_label("Steps").fill(steps)
-    press(tab, "Draw a tiger")
-    wait_for(tab, "Steps must be a whole number between 1 and 1000.")
+def test_steps_that_do_not_fit_are_refused_in_one_sentence(steps, noise):
+    noise.get_by_label("Steps").fill(steps)
+    press(noise, "Draw a tiger")
+    wait_for(noise, "Steps must be a whole number between 1 and 1000.")
 
 
 def test_a_browser_without_webassembly_is_told(tab, server):
     tab.add_init_script("delete globalThis.WebAssembly")
-    tab.goto(f"{server}/live.html")
-    press(tab, "Draw a tiger")
-    wait_for(tab, "This browser cannot run WebAssembly")
+    part = opened(tab, server, "noise")
+    press(part, "Draw a tiger")
+    wait_for(part, "This browser cannot run WebAssembly")
 
 
-def test_a_lost_connection_is_told_and_what_has_arrived_is_kept(tab, server):
-    tab.goto(f"{server}/live.html")
+def test_a_lost_connection_is_told_and_what_has_arrived_is_kept(tab, noise):
     last = "**/ddpm-tiger-64.unet.*.3.js"
     tab.route(last, lambda route: route.abort())
-    press(tab, "Draw a tiger")
-    wait_for(tab, "A part of the network did not arrive: check the connection")
+    press(noise, "Draw a tiger")
+    wait_for(noise, "A part of the network did not arrive: check the connection")
     tab.unroute(last)
     asked = len(tab.asked)
-    tab.get_by_label("Steps").fill("2")
-    press(tab, "Draw a tiger")
-    wait_for(tab, "Done")
-    again = [url for url in tab.asked[asked:] if "/wasm." in url]
-    assert again == []
+    noise.get_by_label("Steps").fill("2")
+    press(noise, "Draw a tiger")
+    wait_for(noise, "Done")
+    assert [url for url in tab.asked[asked:] if "/wasm." in url] == []
 
 
 def test_too_little_memory_is_told_and_the_next_press_starts_afresh(tab, server):
@@ -405,13 +559,13 @@ def test_too_little_memory_is_told_and_the_next_press_starts_afresh(tab, server)
                 else this.onmessage({data: {type: "error", id: job.id, message: "std::bad_alloc"}});
             }
         };""")
-    tab.goto(f"{server}/live.html")
-    tab.get_by_label("Steps").fill("2")
-    press(tab, "Draw a tiger")
-    wait_for(tab, "There is too little memory for this network")
+    part = opened(tab, server, "noise")
+    part.get_by_label("Steps").fill("2")
+    press(part, "Draw a tiger")
+    wait_for(part, "There is too little memory for this network")
     tab.evaluate("window.enough = true")
-    press(tab, "Draw a tiger")
-    wait_for(tab, "Done")
+    press(part, "Draw a tiger")
+    wait_for(part, "Done")
 
 
 def test_a_book_without_networks_says_so(tab, tmp_path, monkeypatch, capsys):
@@ -424,9 +578,9 @@ def test_a_book_without_networks_says_so(tab, tmp_path, monkeypatch, capsys):
         "The page live is built without the networks: npm could not fetch onnxruntime-web 1.30.0\n"
     )
     (tmp_path / "live.html").write_text(PAGE, encoding="utf-8")
-    tab.goto(f"{tmp_path.as_uri()}/live.html")
-    press(tab, "Draw a tiger")
-    wait_for(tab, "This book was built without the networks")
+    part = opened(tab, tmp_path.as_uri(), "noise")
+    press(part, "Draw a tiger")
+    wait_for(part, "This book was built without the networks")
 
 
 def test_a_damaged_package_is_refused_and_fetched_anew(tmp_path):
@@ -436,3 +590,107 @@ def test_a_damaged_package_is_refused_and_fetched_anew(tmp_path):
     with pytest.raises(ValueError, match=r"gifenc-1.0.3.tgz is damaged"):
         fetch_onnxruntime.unpacked(tmp_path, "gifenc", "1.0.3", right)
     assert not archive.exists()
+
+
+def test_a_readers_picture_is_noised_and_drawn_on(tab, origin, tmp_path):
+    path = tmp_path / "my cat.png"
+    Image.fromarray(td.paint_tiger(96).permute(1, 2, 0).numpy()).save(path)
+    part = opened(tab, origin, "photo")
+    assert part.get_by_role("button", name="Let the model draw").is_disabled()
+    part.locator("input[type=file]").set_input_files(path)
+    wait_for(part, "my cat.png is ready.")
+    noisy = picture(part, 1)
+    part.get_by_label("Strength").fill("0.3")
+    assert picture(part, 1) != noisy
+    part.get_by_label("Steps").fill("2")
+    press(part, "Let the model draw from here")
+    wait_for(part, "Done: from t = 300 of 1000, DPM-Solver++, 2 steps")
+    wait_for(part, "Likeness to your picture: 0.9")
+    press(part, "Compare four strengths")
+    part.get_by_text("strength 90 %, likeness").wait_for()
+    texts = part.locator("figcaption").all_inner_texts()
+    found = [float(text.rpartition(" ")[2]) for text in texts if "likeness" in text]
+    assert len(found) == 4
+    assert found == sorted(found, reverse=True), "more noise, less likeness"
+    assert all(url.startswith((origin, "blob:")) for url in tab.asked)
+
+
+def test_a_photo_is_turned_upright_and_its_middle_is_taken(tab, server, tmp_path):
+    """A camera's photo on its side: after turning, red is on the left of the middle."""
+    photo = Image.new("RGB", (300, 400), "red")
+    photo.paste("blue", (0, 0, 300, 200))
+    exif = Image.Exif()
+    exif[274] = 8  # to be turned a quarter to the left
+    photo.save(tmp_path / "side.jpg", exif=exif, quality=95)
+    part = opened(tab, server, "photo")
+    part.locator("input[type=file]").set_input_files(tmp_path / "side.jpg")
+    wait_for(part, "ready")
+    pixel = "(c, x) => [...c.getContext('2d').getImageData(x, 32, 1, 1).data.slice(0, 3)]"
+    left, right = (part.locator("canvas").first.evaluate(pixel, x) for x in (8, 56))
+    turned = ImageOps.exif_transpose(Image.open(tmp_path / "side.jpg"))
+    assert turned.size == (400, 300)
+    assert left == pytest.approx(turned.getpixel((100, 150)), abs=12)
+    assert right == pytest.approx(turned.getpixel((300, 150)), abs=12)
+    assert left != right
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("notes.txt", "The browser cannot open notes.txt as a picture: choose a JPEG, PNG or WebP"),
+        ("huge.png", "huge.png has 100 megapixels: choose a photo of at most 40."),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_in_one_sentence(name, sentence, tab, server, tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "huge.png")
+    part = opened(tab, server, "photo")
+    part.locator("input[type=file]").set_input_files(tmp_path / name)
+    wait_for(part, sentence)
+    assert part.get_by_role("button", name="Let the model draw").is_disabled()
+
+
+def test_words_become_a_tiger(tab, origin):
+    part = opened(tab, origin, "words")
+    prompt = part.get_by_label("Prompt", exact=True)
+    part.get_by_label("Mouth").select_option("roaring")
+    part.get_by_label("Place").select_option("night")
+    assert prompt.input_value() == "a roaring adult orange tiger at night"
+    assert part.get_by_label("Time").is_hidden(), "a tiger at night has no other time of day"
+    prompt.fill("a blue tiger")
+    part.get_by_text("Not in the vocabulary: blue.").wait_for()
+    part.get_by_label("Steps").fill("2")
+    press(part, "Draw what the words say")
+    wait_for(part, "Done: a blue tiger; DPM-Solver++, 2 steps, seed 1, guidance 3")
+    first = picture(part)
+    part.get_by_label("Negative prompt").fill("in the snow")
+    press(part, "Draw what the words say")
+    wait_for(part, "Drawing")
+    wait_for(part, "Done")
+    assert picture(part) != first
+
+
+def test_the_playground_learns_and_samples(tab, origin):
+    part = opened(tab, origin, "plane")
+    press(part, "Sample 300 points")
+    wait_for(part, "Train the network first")
+    part.get_by_label("Points").select_option("nothing: draw your own")
+    press(part, "Train")
+    wait_for(part, "There is no point to learn")
+    field = part.locator("canvas").first
+    field.scroll_into_view_if_needed()
+    box = field.bounding_box()
+    tab.mouse.move(box["x"] + 50, box["y"] + 50)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 150, box["y"] + 80, steps=5)
+    tab.mouse.up()
+    press(part, "Train")
+    wait_for(part, "The network learns to predict the noise.")
+    part.get_by_text(re.compile(r"loss after \d{2,} updates: [01]\.")).wait_for()
+    press(part, "Pause")
+    part.get_by_label("Steps").fill("5")
+    before = picture(part, 1)
+    press(part, "Sample 300 points")
+    wait_for(part, "300 points in 5 steps, with the noise")
+    assert picture(part, 1) != before
+    assert tab.errors == []

@@ -23,7 +23,11 @@ ROOT = Path(__file__).parent.parent
 SOURCES = ROOT / "book/live"
 FOLDER = ROOT / "build/live/live"
 IN_WORKER = ("samplers.js", "worker.js")
-IN_PAGE = ("samplers.js", "engine.js", "parts.js", "noise.js", "mount.js")
+IN_PAGE = (
+    *("samplers.js", "engine.js", "parts.js"),
+    *("noise.js", "photo.js", "words.js"),
+    *("points.js", "plane.js", "mount.js"),
+)
 PART_BYTES = 750_000  # a million characters of base64
 
 

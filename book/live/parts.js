@@ -28,7 +28,7 @@ const number = (label, value, min, max) => field(label, make("input", { type: "n
 
 // A slider with its value beside it; words(value) says its value.
 function slider(label, value, min, max, step, words = String) {
-  const control = make("input", { type: "range", value, min, max, step });
+  const control = make("input", { type: "range", min, max, step, value });
   const output = make("output");
   const tell = () => {
     output.textContent = words(Number(control.value));
@@ -61,6 +61,9 @@ function samplerFields(model, { steps = 10, seed = 1 } = {}) {
     words: (r) => `${{ ddpm: "DDPM", ddim: "DDIM", dpm_solver: "DPM-Solver++" }[r.sampler]}, ${r.steps} step${r.steps > 1 ? "s" : ""}${r.sampler === "ddim" && r.eta > 0 ? `, η = ${r.eta}` : ""}, seed ${r.seed}`,
   };
 }
+
+// Whether the reader asked for little motion.
+const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 function canvas(size, label) {
   return make("canvas", { width: size, height: size, role: "img", "aria-label": label });
@@ -97,7 +100,7 @@ function trajectory(size, noisy = "noisy picture x_t") {
   const pictures = make("div", { class: "live-pictures" }, figure(left, noisy), figure(right, "predicted clean picture"));
   const element = make("div", { class: "live-trajectory" }, pictures, scrub.element);
   return Object.assign(view, {
-    element, pictures, right,
+    element, pictures, left, right,
     begin(steps, what) {
       Object.assign(view, { frames: [], steps, what });
       scrub.show(false);
@@ -151,6 +154,7 @@ function progress() {
   return {
     elements: [bar, status],
     tell: (text) => (status.textContent = text),
+    text: () => status.textContent,
     bar: (value) => ((bar.hidden = value === null), (bar.value = value ?? 0)),
   };
 }

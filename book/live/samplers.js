@@ -23,21 +23,25 @@ function timesteps(alpha_bar, n) {
   return Array.from({ length: n + 1 }, (_, k) => even(2 * k <= n ? T - (T / n) * k : (T / n) * (n - k)));
 }
 
-// Standard normal numbers from a seed, the same in every browser: mulberry32 makes uniform numbers
-// of 32 bits, and two of them two normal ones (Box & Muller 1958).
-function normal(seed) {
+// Uniform numbers in (0, 1) of 32 bits from a seed, the same in every browser: mulberry32.
+function uniform(seed) {
   let state = seed >>> 0;
-  const uniform = () => {
+  return () => {
     state = (state + 0x6d2b79f5) >>> 0;
     let mixed = Math.imul(state ^ (state >>> 15), state | 1);
     mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
     return (((mixed ^ (mixed >>> 14)) >>> 0) + 0.5) / 2 ** 32;
   };
+}
+
+// Standard normal numbers from a seed: two uniform ones make two normal ones (Box & Muller 1958).
+function normal(seed) {
+  const next = uniform(seed);
   return (n) => {
     const z = new Float32Array(n);
     for (let i = 0; i < n; i += 2) {
-      const radius = Math.sqrt(-2 * Math.log(uniform()));
-      const angle = 2 * Math.PI * uniform();
+      const radius = Math.sqrt(-2 * Math.log(next()));
+      const angle = 2 * Math.PI * next();
       z[i] = radius * Math.cos(angle);
       if (i + 1 < n) z[i + 1] = radius * Math.sin(angle);
     }

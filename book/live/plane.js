@@ -1,0 +1,149 @@
+// The playground in two dimensions: dots to learn, the loss and the score while it learns, samples.
+
+const SHAPES = {
+  ring: () => Array.from({ length: 200 }, (_, k) => [0.7 * Math.cos(k), 0.7 * Math.sin(k)]),
+  "two moons": () => Array.from({ length: 200 }, (_, k) => {
+    const angle = (Math.PI * k) / 200;
+    return k % 2 ? [0.55 * Math.cos(angle) - 0.25, 0.6 * Math.sin(angle) - 0.2] : [0.25 - 0.55 * Math.cos(angle), 0.2 - 0.6 * Math.sin(angle)];
+  }),
+  spiral: () => Array.from({ length: 300 }, (_, k) => [0.15 + k / 450, k / 25].reduce((r, angle) => [r * Math.cos(angle), r * Math.sin(angle)])),
+  "five dots": () => Array.from({ length: 5 }, (_, k) => [0.7 * Math.sin((2 * Math.PI * k) / 5), 0.7 * Math.cos((2 * Math.PI * k) / 5)]),
+  "nothing: draw your own": () => [],
+};
+const SPAN = 1.25; // the plane is shown from -SPAN to SPAN
+
+function dots(context, points, colour, radius) {
+  const side = context.canvas.width;
+  context.fillStyle = colour;
+  for (const [x, y] of points) {
+    context.beginPath();
+    context.arc((x / SPAN + 1) * (side / 2), (1 - y / SPAN) * (side / 2), radius, 0, 7);
+    context.fill();
+  }
+}
+
+// An arrow of the score at each point of a grid; the longest has the length of the grid's step.
+function arrows(context, network, t) {
+  const side = context.canvas.width;
+  const ticks = Array.from({ length: 15 }, (_, k) => ((k - 7) / 7) * 1.15);
+  const grid = Float64Array.from(ticks.flatMap((y) => ticks.flatMap((x) => [x, y])));
+  const score = network.score(grid, t);
+  const scale = 0.16 / Math.max(...Array.from({ length: grid.length / 2 }, (_, i) => Math.hypot(score[2 * i], score[2 * i + 1])));
+  const place = (x, y) => [(x / SPAN + 1) * (side / 2), (1 - y / SPAN) * (side / 2)];
+  context.strokeStyle = "#2563eb";
+  context.lineWidth = 1.5;
+  for (let i = 0; i < grid.length; i += 2) {
+    const [dx, dy] = [scale * score[i], scale * score[i + 1]];
+    const [from, tip] = [place(grid[i], grid[i + 1]), place(grid[i] + dx, grid[i + 1] + dy)];
+    const side1 = place(grid[i] + 0.7 * dx - 0.2 * dy, grid[i + 1] + 0.7 * dy + 0.2 * dx);
+    const side2 = place(grid[i] + 0.7 * dx + 0.2 * dy, grid[i + 1] + 0.7 * dy - 0.2 * dx);
+    context.beginPath();
+    context.moveTo(...from);
+    context.lineTo(...tip);
+    context.lineTo(...side1);
+    context.moveTo(...tip);
+    context.lineTo(...side2);
+    context.stroke();
+  }
+}
+
+// The loss of each update, smoothed; logarithmic, from 2 (the network answers 0) down to 0.1.
+function curve(target, losses) {
+  const context = target.getContext("2d");
+  const [width, height] = [target.width, target.height];
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, width, height);
+  const place = (loss) => 4 + (height - 8) * (Math.log(2 / Math.max(loss, 0.1)) / Math.log(20));
+  context.strokeStyle = "#b93d0b";
+  context.lineWidth = 2;
+  context.beginPath();
+  losses.forEach((loss, k) => context.lineTo((width * k) / Math.max(1, losses.length - 1), place(Math.min(2, loss))));
+  context.stroke();
+}
+
+function mountPlane(root) {
+  const SIDE = 420;
+  const [left, right] = [canvas(SIDE, "the points to learn"), canvas(SIDE, "samples: none yet")];
+  const losses = make("canvas", { width: SIDE, height: 120, role: "img", "aria-label": "loss, not trained yet" });
+  const shape = choice("Points", Object.keys(SHAPES).map((name) => [name, name]), "two moons");
+  const time = slider("t of the arrows", 20, 1, 100, 1);
+  const steps = slider("Steps", 50, 1, 100, 1);
+  const noise = make("input", { type: "checkbox", checked: true });
+  const report = progress();
+  let [points, network, samples, smooth, history, training, draws] = [[], null, [], 2, [], false, 1];
+
+  const draw = () => {
+    for (const target of [left, right]) {
+      const context = target.getContext("2d");
+      context.fillStyle = "#fff";
+      context.fillRect(0, 0, SIDE, SIDE);
+      dots(context, points, target === left ? "#111" : "#bbb", 3);
+    }
+    if (network.updates() > 0) arrows(left.getContext("2d"), network, time.value());
+    dots(right.getContext("2d"), samples, "#b93d0b", 2.5);
+  };
+  const forget = () => {
+    [network, samples, smooth, history] = [pointNetwork(1), [], 2, []];
+    curve(losses, history);
+    draw();
+  };
+  const learn = () => {
+    if (!training || !root.isConnected) return;
+    const until = performance.now() + 12; // the rest of the frame is the page's
+    while (performance.now() < until) {
+      smooth = 0.98 * smooth + 0.02 * network.train(points);
+      if (network.updates() % 10 === 0) history.push(smooth);
+    }
+    if (history.length > 1000) history = history.filter((_, k) => k % 2 === 0);
+    losses.setAttribute("aria-label", `loss after ${network.updates()} updates: ${smooth.toFixed(2)}`);
+    caption.textContent = `loss after ${network.updates()} updates: ${smooth.toFixed(2)}`;
+    curve(losses, history);
+    draw();
+    requestAnimationFrame(learn);
+  };
+  const go = button("Train", () => {
+    if (points.length === 0) return report.tell("There is no point to learn: draw some into the left field, or choose a shape.");
+    training = !training;
+    go.textContent = training ? "Pause" : "Train";
+    report.tell(training ? "The network learns to predict the noise." : `Paused after ${network.updates()} updates, loss ${smooth.toFixed(2)}.`);
+    requestAnimationFrame(learn);
+  }, { class: "live-main" });
+  const sample = button("Sample 300 points", async () => {
+    if (network.updates() === 0) return report.tell("Train the network first: it answers at random.");
+    const randn = normal(draws++); // new noise each time
+    const z = noise.checked ? randn : (n) => new Float32Array(n);
+    const xT = Float64Array.from(randn(600));
+    for await (const { t, xt } of ddpm(network.model, network.alpha_bar, xT, { steps: steps.value(), randn: z })) {
+      samples = Array.from({ length: 300 }, (_, i) => [xt[2 * i], xt[2 * i + 1]]);
+      right.setAttribute("aria-label", `300 samples in orange at t = ${t}, the points to learn in grey`);
+      draw();
+      if (!still()) await new Promise((resolve) => setTimeout(resolve, 15));
+    }
+    report.tell(`300 points in ${steps.value()} step${steps.value() > 1 ? "s" : ""}, ${noise.checked ? "with" : "without"} the noise σₜ z.`);
+  });
+  const restart = button("Forget and start again", forget);
+  shape.control.addEventListener("change", () => ((points = SHAPES[shape.value()]()), forget()));
+  time.control.addEventListener("input", draw);
+
+  left.style.touchAction = "none"; // a finger draws and does not scroll
+  let drawing = false;
+  const add = (event) => {
+    if (!drawing) return;
+    const box = left.getBoundingClientRect();
+    points.push([(2 * (event.clientX - box.left)) / box.width - 1, 1 - (2 * (event.clientY - box.top)) / box.height].map((x) => x * SPAN));
+    draw();
+  };
+  left.addEventListener("pointerdown", (event) => ((drawing = true), left.setPointerCapture(event.pointerId), add(event)));
+  left.addEventListener("pointermove", add);
+  left.addEventListener("pointerup", () => (drawing = false));
+  left.addEventListener("pointercancel", () => (drawing = false));
+
+  const caption = make("figcaption", {}, "loss");
+  const withNoise = make("label", { class: "live-field" }, noise, make("span", {}, "add the noise σₜ z"));
+  points = SHAPES[shape.value()]();
+  forget();
+  root.append(
+    make("div", { class: "live-fields" }, shape.element, time.element, steps.element, withNoise),
+    make("div", { class: "live-buttons" }, go, sample, restart), ...report.elements,
+    make("div", { class: "live-pictures live-plane" }, figure(left, "points to learn, and arrows of the score; draw more with the mouse or a finger"), figure(right, "samples"), make("figure", {}, losses, caption)));
+}

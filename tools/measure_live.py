@@ -1,0 +1,119 @@
+"""Measure the page "Draw in your browser": sizes, seconds and memory, into bench/results/live.json.
+
+python tools/measure_live.py
+
+Drives headless Chromium on a page from disk, with one thread. "seconds" is what a reader waits for;
+"cpu_seconds" is what the browser's processes computed meanwhile, which a busy machine changes less.
+"""
+
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import chromium
+import live_assets
+import psutil
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "bench/results/live.json"
+PAGE = '<!doctype html><script src="live/live.js"></script>'
+DRAW = """async (request) => {
+    const {engine, models} = tigerdiffLive;
+    const model = models.find(({name}) => name === request.model);
+    const began = performance.now();
+    let ready = 0;
+    const listen = (answer) => { if (answer.type === "ready") ready = performance.now(); };
+    const options = {id: engine.id(), progress: () => {}, listen};
+    const done = await engine.draw({...request, model}, options);
+    return {load: (ready - began) / 1000, seconds: done.seconds};
+}"""
+REQUESTS: dict[str, dict[str, Any]] = {
+    "64 px, DPM-Solver++ 10": {"model": "ddpm-tiger-64", "sampler": "dpm_solver", "steps": 10},
+    "32 px, DDIM 20": {"model": "ddpm-tiger-32", "sampler": "ddim", "steps": 20},
+    "words, 12 guided steps": {
+        "model": "mini-sd-tiger",
+        "sampler": "dpm_solver",
+        "steps": 12,
+        "guidance_scale": 3,
+    },
+}
+
+
+def browser_processes() -> list[psutil.Process]:
+    """Chromium's processes below this one."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if "chrom" in child.name()]
+
+
+def cpu_seconds() -> float:
+    """What they have computed so far."""
+    return sum(sum(process.cpu_times()[:2]) for process in browser_processes())
+
+
+def megabytes() -> float:
+    """Memory of the largest, the one with the page and its worker."""
+    return max(process.memory_info().rss for process in browser_processes()) / 1e6
+
+
+def measure(
+    page: Page, request: dict[str, Any], model: dict[str, Any], draws: int
+) -> dict[str, Any]:
+    """Seconds of loading and of the fastest draw, memory after the first and the last."""
+    more: dict[str, Any] = {"eta": 0}
+    if "tokenizer" in model:
+        start, end = model["tokenizer"]["start"], model["tokenizer"]["end"]
+        more["negative"] = [start, *[end] * (model["tokenizer"]["length"] - 1)]
+        more["ids"] = more["negative"]
+    first = page.evaluate(DRAW, {**request, **more, "seed": 0})
+    memory = [megabytes()]
+    rows = []
+    for seed in range(1, draws):
+        before = cpu_seconds()
+        seconds = page.evaluate(DRAW, {**request, **more, "seed": seed})["seconds"]
+        rows.append((seconds, cpu_seconds() - before))
+        memory.append(megabytes())
+    return {
+        "load_seconds": round(first["load"], 2),
+        "seconds": round(min(seconds for seconds, _ in rows), 2),
+        "cpu_seconds": round(min(cpu for _, cpu in rows), 2),
+        "megabytes_after_one": round(memory[0]),
+        f"megabytes_after_{draws}": round(memory[-1]),
+    }
+
+
+def main(draws: int = 20) -> None:
+    """Measure and write."""
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        folder = Path(name)
+        live_assets.main(folder / "live")
+        (folder / "live.html").write_text(PAGE, encoding="utf-8")
+        browser = playwright.chromium.launch(executable_path=chromium.find(), args=["--no-sandbox"])
+        found: dict[str, Any] = {}
+        for what, request in REQUESTS.items():
+            page = browser.new_page()
+            page.set_default_timeout(0)
+            page.goto(f"{folder.as_uri()}/live.html")
+            models = {model["name"]: model for model in page.evaluate("tigerdiffLive.models")}
+            if request["model"] in models:
+                found[what] = measure(page, request, models[request["model"]], draws)
+                print(what, found[what], flush=True)
+            page.close()
+        about = {
+            "command": "python tools/measure_live.py",
+            "browser": f"Chromium {browser.version}",
+            "hardware": f"{platform.machine()}, {os.cpu_count()} cores, one thread",
+            "megabytes": {
+                folder.name: round(sum(p.stat().st_size for p in folder.glob("*.onnx")) / 1e6, 1)
+                for folder in sorted((ROOT / "build/onnx").iterdir())
+            },
+        }
+        browser.close()
+    RESULTS.write_text(json.dumps({**about, "draws": found}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
