@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 
 import tigerdiff as td
 from tigerdiff import sampling
+from tigerdiff.drawing import guided
 
 ROOT = Path(__file__).parent.parent
 SLOW = 120_000  # milliseconds: a network on two busy cores
@@ -297,6 +298,23 @@ def test_the_browsers_tiger_is_pythons(sampler, eta, steps, drawing, monkeypatch
     assert np.abs(rgb(found["picture"]) - expected).max() <= 2
 
 
+@pytest.mark.parametrize("steps", [5, 10, 25])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm_solver"])
+def test_the_browsers_tiger_with_attributes_is_pythons(sampler, steps, drawing, monkeypatch):
+    """With guidance towards a golden fur and snow, the other attributes being any."""
+    model, schedule = td.load_pretrained("ddpm-tiger-32")
+    condition = [model.classes["fur"].index("golden"), model.classes["backdrop"].index("snow")]
+    condition += [-1] * (len(model.classes) - 2)
+    request = {"sampler": sampler, "steps": steps, "eta": 0, "seed": 3, "guidance_scale": 2.5}
+    found = drawing(model="ddpm-tiger-32", condition=condition, **request)
+    xT = normal(3)(3 * 32 * 32).reshape(1, 3, 32, 32)
+    predict = guided(model, torch.tensor([condition]), 2.5)
+    path = python_path(sampler, predict, xT, 3, monkeypatch, steps=steps, schedule=schedule)
+    expected = td.to_uint8(path[-1].xt)[0].numpy().astype(int)
+    assert expected.std() > 30, "a picture, not a plain colour"
+    assert np.abs(rgb(found["picture"]) - expected).max() <= 2
+
+
 @pytest.fixture(scope="module")
 def miniature():
     return td.load_pipeline("mini", "cpu")
@@ -319,15 +337,15 @@ def test_the_browsers_tiger_from_words_is_pythons(sampler, steps, drawing, minia
     with torch.no_grad():
         words = miniature.text_encoder(torch.tensor([negative, ids]))[0]
 
-    def guided(xt, t):
+    def predict(xt, t):
         without, conditioned = miniature.unet(xt.repeat(2, 1, 1, 1), t - 1, words).sample.chunk(2)
         return without + 3 * (conditioned - without)
 
-    guided.prediction = "v"
+    predict.prediction = "v"
     unet = miniature.unet.config
     shape = (1, unet.in_channels, unet.sample_size, unet.sample_size)
     xT = normal(11)(int(np.prod(shape))).reshape(shape)
-    path = python_path(sampler, guided, xT, 11, monkeypatch, steps=steps, clip=False)
+    path = python_path(sampler, predict, xT, 11, monkeypatch, steps=steps, clip=False)
     with torch.no_grad():
         latent = path[-1].xt / miniature.vae.config.scaling_factor
         expected = td.to_uint8(miniature.vae.decode(latent).sample)[0].numpy().astype(int)
@@ -373,7 +391,7 @@ def test_the_tokens_are_those_of_the_pipeline(text, samplers, miniature, network
 def test_only_words_without_a_caption_are_marked(samplers, networks):
     tokenizer = json.loads((networks["mini-sd-tiger"] / "model.json").read_text())["tokenizer"]
     unknown = "([tokenizer, texts]) => texts.map((text) => unknown_words(tokenizer, text))"
-    tigers = [td.procedural_tigers(1, 8, seed=seed)[1][0] for seed in range(60)]
+    tigers = [td.procedural_tigers(1, 16, seed=seed)[1][0] for seed in range(60)]
     captions = [td.caption(tiger, seed) for seed, tiger in enumerate(tigers)]
     assert samplers.evaluate(unknown, [tokenizer, captions]) == [[]] * len(captions)
     text = "a blue tiger riding a b in the tigers"
@@ -440,7 +458,8 @@ def test_the_network_learns_the_points_and_sampling_lands_on_them(samplers):
     assert np.mean(with_noise.min(axis=1) < 0.15) > 0.9
     shares = np.bincount(with_noise.argmin(axis=1), minlength=3) / 200
     assert shares.min() > 0.15, "all three points are found"
-    assert np.mean(without.min(axis=1) < 0.15) < 0.5, "without its noise ddpm ends between them"
+    shares = np.bincount(without.argmin(axis=1), minlength=3) / 200
+    assert shares.max() > 0.9, "without its noise ddpm ends in one place"
 
 
 # The page
@@ -674,7 +693,7 @@ def test_the_playground_learns_and_samples(tab, origin):
     part = opened(tab, origin, "plane")
     press(part, "Sample 300 points")
     wait_for(part, "Train the network first")
-    part.get_by_label("Points").select_option("nothing: draw your own")
+    part.get_by_role("combobox").select_option("nothing: draw your own")
     press(part, "Train")
     wait_for(part, "There is no point to learn")
     field = part.locator("canvas").first

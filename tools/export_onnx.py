@@ -136,6 +136,7 @@ class Model(NamedTuple):
 # The networks of the page. All were trained with the cosine schedule.
 MODELS = (
     Model("ddpm-tiger-64", "64 pixels", pixel_model, "ddpm-tiger-64"),
+    Model("ddpm-tiger-32", "32 pixels, with attributes", pixel_model, "ddpm-tiger-32"),
     Model("mini-sd-tiger", "from words", text_model, "mini"),
 )
 

@@ -77,6 +77,7 @@ def script(manifest: dict[str, Any]) -> str:
         for names in (IN_WORKER, IN_PAGE)
     )
     return f"""(() => {{
+if (window.tigerdiffLive) return; // a page may hold the script twice
 const BASE = document.currentScript.src.replace(/[^/]*$/, "");
 const MANIFEST = {json.dumps(manifest)};
 const WORKER = {json.dumps(worker)};
