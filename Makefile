@@ -21,6 +21,10 @@ export ONEDNN_MAX_CPU_ISA := AVX2
 export MKL_ENABLE_INSTRUCTIONS := AVX2
 endif
 
+# Two processes with a thread each run the tests; one of them has all that need the book.
+TWO := -n 2 --dist loadgroup
+test quick: export OMP_NUM_THREADS := 1
+
 .PHONY: book test quick lint bench clean
 
 book: $(READY)
@@ -34,10 +38,10 @@ book: $(READY)
 
 test: lint
 	$(BIN)/python tools/chromium.py
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO)
 
 quick: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(TWO) -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

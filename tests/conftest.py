@@ -15,10 +15,15 @@ SLOW = {"built_book", "browser", "alone"}  # what needs these is left out of mak
 
 
 def pytest_collection_modifyitems(items):
-    """Mark as slow whatever needs the book, a browser or an environment of its own."""
+    """Mark as slow whatever needs the book, a browser or an environment of its own.
+
+    Of two processes that run the tests, one builds the book and runs all that need it.
+    """
     for item in items:
         if SLOW & set(item.fixturenames) or item.path.stem == "test_mutants":
             item.add_marker("slow")
+        if SLOW & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group("book"))
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
