@@ -35,7 +35,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 def built_book():
     """The book as a reader builds it, any warning an error; returns its html folder.
 
-    Its pages are executed this once: without a network, and with every live slider moved.
+    Its pages are executed this once, without a network.
     """
     command = ["make", "book", "CHECK=1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

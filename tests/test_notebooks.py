@@ -1,6 +1,6 @@
 """The pages as notebooks: stored clean, within their budgets, and in need of the package alone.
 
-``make book CHECK=1`` executes each page once, without a network and with every live slider moved;
+``make book CHECK=1`` executes each page once, without a network;
 what came out is compared here by nbval, and what it cost with the budget.
 """
 

@@ -2,7 +2,7 @@
 
 python tools/execute_pages.py             all pages of _toc.yml
 python tools/execute_pages.py 05_ddim     some of them
-python tools/execute_pages.py --check     no network, and every live slider is moved
+python tools/execute_pages.py --check     no network
 
 Notebooks run in an empty folder, as a reader would run a copy; Markdown pages run in their own, as
 they read the results beside the book. The outputs go into jupyter-book's cache, and what each page

@@ -1,8 +1,9 @@
-"""Draw the two strips of README and start page, into book/_static.
+"""Draw the strips of pictures for README and start page, into book/_static.
 
 python tools/readme_picture.py
 
-tiger-noising.webp is the course's tiger at rising noise, painted-tigers.webp six painted tigers.
+drawn-tigers.webp is what the shipped model draws first from seed 0, painted-tigers.webp six painted
+tigers, and tiger-noising.webp the course's tiger at rising noise.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from tigerdiff.data.tensors import to_float, to_uint8
 from tigerdiff.diffusion import NoiseSchedule, add_noise
+from tigerdiff.drawing import sample
+from tigerdiff.pretrained.load import load_pretrained
 from tigerdiff.tigers.paint import paint, paint_tiger
 from tigerdiff.tigers.tiger import Tiger
 
@@ -31,18 +34,22 @@ TIGERS = (
 
 
 def main() -> None:
-    """Write both strips."""
+    """Write the three strips."""
     schedule = NoiseSchedule.linear()
     x0 = to_float(paint_tiger(SIZE)).expand(len(TIMES), -1, -1, -1)
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
     noised = to_uint8(add_noise(schedule, x0, torch.tensor(TIMES), eps))
     write("tiger-noising.webp", noised, quality=64)
     write("painted-tigers.webp", paint(TIGERS, SIZE), quality=82)
+    model, schedule = load_pretrained("ddpm-tiger-64")
+    drawn = sample(model, schedule, len(TIGERS), size=64, steps=50, seed=0, progress=False)
+    write("drawn-tigers.webp", drawn, quality=82)
 
 
 def write(name: str, images: Iterable[Tensor], quality: int) -> None:
-    """One square after another, with transparent gaps for light and dark pages."""
+    """Put the pictures side by side, with transparent gaps for light and dark pages."""
     tiles = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+    tiles = [tile.resize((SIZE, SIZE), Image.Resampling.LANCZOS) for tile in tiles]
     strip = Image.new("RGBA", ((SIZE + GAP) * len(tiles) - GAP, SIZE))
     for i, tile in enumerate(tiles):
         strip.paste(tile, (i * (SIZE + GAP), 0))
