@@ -19,11 +19,13 @@ from .drawing import guided as guided
 from .drawing import sample as sample
 from .metrics.distances import KernelDistance as KernelDistance
 from .metrics.distances import Neighbours as Neighbours
+from .metrics.distances import crops as crops
 from .metrics.distances import frechet_distance as frechet_distance
-from .metrics.distances import judge as judge
 from .metrics.distances import kernel_distance as kernel_distance
 from .metrics.distances import nearest_neighbours as nearest_neighbours
-from .metrics.distances import prompt_accuracy as prompt_accuracy
+from .metrics.eyes import eye_difference as eye_difference
+from .metrics.prompts import judge as judge
+from .metrics.prompts import prompt_accuracy as prompt_accuracy
 from .notebook.plots import plot_curves as plot_curves
 from .notebook.plots import plot_histograms as plot_histograms
 from .notebook.plots import plot_points as plot_points

@@ -22,8 +22,8 @@ from tigerdiff.metrics.distances import (
     image_features,
     mean_mmd,
     nearest,
-    prompt_accuracy,
 )
+from tigerdiff.metrics.prompts import prompt_accuracy
 from tigerdiff.tigers.paint import procedural_tigers
 
 TARGET = Path(__file__).parent.parent / "book/results/metrics.json"

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from tigerdiff import judge, procedural_tigers
+from tigerdiff import procedural_tigers
 from tigerdiff.metrics.distances import frechet, image_features, mean_mmd
+from tigerdiff.metrics.prompts import judge
 from tigerdiff.tigers.tiger import CHOICES
 
 REFERENCE_SEED = 2_000_000_000  # of real tigers that no training saw; floors take the next one
@@ -59,18 +60,17 @@ def summary(score: Tensor) -> dict:
 def shares(images: Tensor) -> dict:
     """Count how often the judge sees each word, as shares of the pictures."""
     read = judge(images)
-    found = {}
-    for name, words in CHOICES.items():
-        counts = read[name].argmax(1).bincount(minlength=len(words)).double()
-        found[name] = dict(zip(words, (counts / counts.sum()).tolist()))
-    return found
+    return {
+        name: {word: read[name].count(word) / len(images) for word in words}
+        for name, words in CHOICES.items()
+    }
 
 
 def all_shown(images: Tensor, asked: list[dict]) -> dict:
     """Return the share of the pictures that show what was asked, by attribute and in "all"."""
     read = judge(images)
     right = {
-        name: read[name].argmax(1) == torch.tensor([CHOICES[name].index(x[name]) for x in asked])
+        name: torch.tensor([word == x[name] for word, x in zip(read[name], asked)])
         for name in asked[0]
     }
     right["all"] = torch.stack([*right.values()]).all(0)

@@ -25,10 +25,10 @@ from tigerdiff.data.painted import read_tigers, render_folder
 from tigerdiff.drawing import sample
 from tigerdiff.metrics import distances as metrics
 from tigerdiff.metrics import judge as _judge
+from tigerdiff.metrics import prompts
 from tigerdiff.pretrained import load as pretrained
 from tigerdiff.pretrained.load import export_run
 from tigerdiff.tigers.paint import procedural_tigers
-from tigerdiff.tigers.tiger import CHOICES
 from tigerdiff.training import checkpoints as runs
 from tigerdiff.training.config import TrainConfig
 from tigerdiff.training.loop import train
@@ -42,7 +42,8 @@ def quick(tmp_path_factory, monkeypatch):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         untrained = _judge.Judge().eval().requires_grad_(False)
-    monkeypatch.setattr(metrics, "shipped_judge", lambda device: untrained)
+    for module in (metrics, prompts):
+        monkeypatch.setattr(module, "shipped_judge", lambda device: untrained)
     home = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(_files, "cache_home", lambda: home)
 
@@ -107,10 +108,9 @@ def test_a_folder_is_measured_against_new_tigers_and_beside_others(evaluate, tig
     reference, floor = painted(2_000_000_000), painted(2_000_000_001)
     for name, (pictures, asked) in {"pictures": (images, truth), "floor": floor}.items():
         found = results[name]
-        assert found["prompt_accuracy"] == metrics.prompt_accuracy(pictures, asked)
+        assert found["prompt_accuracy"] == prompts.prompt_accuracy(pictures, asked)
         for word, share in found["shares"]["fur"].items():
-            read = metrics.judge(pictures)["fur"].argmax(1)
-            assert share == (read == CHOICES["fur"].index(word)).double().mean().item()
+            assert share == prompts.judge(pictures)["fur"].count(word) / len(pictures)
         for name, value in expected(pictures, reference[0], reference[0]).items():
             assert found[name] == value
     row = (
@@ -157,7 +157,7 @@ def test_a_table_that_leaves_pictures_out_is_refused(evaluate, tigers, tmp_path)
     folder = tmp_path / "some"
     render_folder(folder, 20, SIZE, progress=False)
     Image.new("RGB", (SIZE, SIZE)).save(folder / "another.png")
-    assert "some/metadata.csv does not tell of every picture in" in evaluate("--images", folder)
+    assert "some/metadata.csv has no row for some pictures in" in evaluate("--images", folder)
 
 
 def test_pictures_without_a_table_have_no_prompts_and_may_be_large(evaluate, tmp_path):
@@ -323,6 +323,15 @@ def test_the_table_is_said_though_the_results_cannot_be_kept(tigers, tmp_path, m
     said, err = capfd.readouterr()
     assert "Frechet distance" in said
     assert err.endswith("tigerdiff: No space left on device\n")
+
+
+def test_an_icon_that_sorts_first_is_named_and_left_out(tigers, tmp_path, caplog):
+    for path in tigers.glob("*.png"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    alone = folder_pictures(tmp_path, None, 0).images
+    Image.new("RGB", (7, 7)).save(tmp_path / "000_icon.png")
+    assert torch.equal(folder_pictures(tmp_path, None, 0).images, alone)
+    assert f"left out 000_icon.png: the other pictures in {tmp_path} have 16" in caplog.text
 
 
 def test_the_size_of_a_folder_is_one_that_tigers_have(evaluate, tmp_path):

@@ -21,19 +21,19 @@ from tigerdiff.metrics import distances as metrics
 from tigerdiff.metrics import inception as _inception
 from tigerdiff.metrics.distances import (
     KernelDistance,
+    crops,
     frechet,
     frechet_distance,
     image_features,
-    judge,
     kernel_distance,
     nearest,
     nearest_neighbours,
-    prompt_accuracy,
-    share_shown,
     squared_mmd,
 )
+from tigerdiff.metrics.eyes import eye_difference
 from tigerdiff.metrics.judge import WEIGHTS, Judge
-from tigerdiff.tigers.paint import procedural_tigers
+from tigerdiff.metrics.prompts import judge, prompt_accuracy, share_shown
+from tigerdiff.tigers.paint import paint, procedural_tigers
 from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger
 
 NAMES = [*CHOICES, *RANGES]
@@ -226,7 +226,7 @@ def test_nearest_refuses_references_that_are_doubles():
 
 
 def test_share_shown_counts_what_was_asked_only():
-    answers = {name: torch.eye(len(words))[[0, 1, 1]] for name, words in CHOICES.items()}
+    answers = {name: [words[0], words[1], words[1]] for name, words in CHOICES.items()}
     answers |= {name: torch.tensor([-0.5, 0.0, 0.5]) for name in RANGES}
     asked = [
         {"fur": "orange", "gaze_x": -0.35},
@@ -265,9 +265,12 @@ def test_the_judge_reads_fresh_tigers(fresh):
         truth = torch.tensor([getattr(tiger, name) for tiger in tigers])
         error = (answers[name] - truth).square().mean().sqrt().item()
         assert error == pytest.approx(expected, rel=0.2)
+    likely = judge(fresh[0], probabilities=True)
     for name, words in CHOICES.items():
-        assert answers[name].shape == (1024, len(words))
-        torch.testing.assert_close(answers[name].sum(1), torch.ones(1024))
+        assert tuple(likely[name]) == words
+        table = torch.stack([*likely[name].values()], 1)
+        torch.testing.assert_close(table.sum(1), torch.ones(1024))
+        assert answers[name] == [words[i] for i in table.argmax(1)]
 
 
 @pytest.mark.parametrize(("size", "least"), [(32, 0.9), (128, 0.97)])
@@ -351,6 +354,46 @@ def test_every_break_is_seen_and_the_stronger_the_farther(fresh):
     assert copied["copies"] > 0.95
     assert rows["64 real ones again and again"]["copies"] == 1
     assert all(row["copies"] < 0.05 and 0.8 < row["nearest_score"] < 1.25 for row in same)
+
+
+def test_crops_see_what_whole_pictures_hide():
+    images, _ = procedural_tigers(96, 256, seed=35)
+    real, other = images.split(48)
+    small = torch.nn.functional.interpolate(other.float(), scale_factor=0.5, mode="area")
+    soft = torch.nn.functional.interpolate(small, 256, mode="bilinear").round().to(torch.uint8)
+
+    def far(cut):
+        return frechet_distance(cut(real), cut(soft)) / frechet_distance(cut(real), cut(other))
+
+    assert far(lambda x: x) < 1.1 and far(crops) > 1.4
+    cut = crops(images, 40, each=2, seed=1)
+    assert cut.shape == (192, 3, 40, 40) and torch.equal(cut, crops(images, 40, each=2, seed=1))
+    assert not torch.equal(cut, crops(images, 40, each=2, seed=2))
+    assert torch.equal(crops(images, 256, each=1), images)
+    for wrong, sentence in (
+        ({"size": 257}, "size must be 1 to 256"),
+        ({"each": 0}, "each must be"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            crops(images, **wrong)
+
+
+def test_eyes_that_differ_are_seen(fresh):
+    images, tigers = fresh[0][:100], fresh[1][:100]
+    floor = eye_difference(images)
+    assert floor.shape == (100,) and 0.04 < floor.mean() < 0.08 and floor.quantile(0.95) < 0.15
+    blurred = torch.nn.functional.avg_pool2d(images.float(), 9, 1, 4).to(torch.uint8)
+    following = dict(zip(CHOICES["fur"], CHOICES["fur"][1:] + CHOICES["fur"][:1]))
+    moved = [replace(x, y=x.y + (0.1 if x.y < 0.02 else -0.1)) for x in tigers]
+    coloured = [replace(x, fur=following[x.fur]) for x in tigers]
+    for other, factor in ((blurred, 1.8), (paint(moved, 64), 2), (paint(coloured, 64), 2.3)):
+        wrong = images.clone()
+        for i, tiger in enumerate(tigers):
+            middle = round(32 * (tiger.x + 1) + 3 * tiger.turn)
+            wrong[i, :, :36, middle:] = other[i, :, :36, middle:]
+        assert eye_difference(wrong).mean() > factor * floor.mean()
+    with pytest.raises(ValueError, match="^images must be uint8"):
+        eye_difference(images.float())
 
 
 def test_nearest_neighbours_names_the_picture_that_was_copied(fresh):

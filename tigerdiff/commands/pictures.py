@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from tigerdiff.commands.options import FEWEST
 from tigerdiff.data import files as _files
 from tigerdiff.data.painted import read_tigers
-from tigerdiff.data.photos import load_folder
+from tigerdiff.data.photos import read_folder
 from tigerdiff.data.tensors import seeded_generator
 from tigerdiff.drawing import sample
 from tigerdiff.pretrained import load as pretrained
@@ -52,15 +52,22 @@ def folder_pictures(folder: Path, n: int | None, seed: int, size: int | None = N
         ValueError: its metadata.csv has attributes, but not those of every picture.
         FileNotFoundError, NotADirectoryError: as :func:`tigerdiff.load_folder`.
     """
-    names = list(_files.find_pictures(folder.expanduser())[0])
-    images = load_folder(folder, size or _size(folder.expanduser() / name for name in names))
-    told = read_tigers(folder)
-    if told and not (len(names) == len(images) and told.keys() >= set(names)):
-        raise ValueError(
-            f"{folder}/metadata.csv does not tell of every picture in {folder}: take away the "
-            "others, or the table"
+    sides = {} if size else _short_sides(folder.expanduser())
+    usual = statistics.median_low(sides.values() or [LARGEST])
+    images, names = read_folder(folder, size or max(16, min(usual, LARGEST)))
+    if odd := [name for name in names if sides.get(name, usual) < min(usual, LARGEST) / 2]:
+        _files.logger.warning(
+            "left out %s: the other pictures in %s have %d pixels", ", ".join(odd), folder, usual
         )
-    tigers = [told[name] for name in names] if told else None
+        kept = [i for i, name in enumerate(names) if name not in odd]
+        images, names = images[kept], [names[i] for i in kept]
+    known = read_tigers(folder)
+    if known and not known.keys() >= set(names):
+        raise ValueError(
+            f"{folder}/metadata.csv has no row for some pictures in {folder}: take away those, or "
+            "the table"
+        )
+    tigers = [known[name] for name in names] if known else None
     return some(Pictures(images, str(folder), tigers), n, seed)
 
 
@@ -157,13 +164,14 @@ def and_mirrored(pictures: Pictures) -> Pictures:
     return pictures._replace(images=both, source=f"{pictures.source}, mirrored too", tigers=None)
 
 
-def _size(paths: Iterable[Path]) -> int:
-    """Return the short side of the first of these pictures that can be opened."""
-    for path in paths:
+def _short_sides(folder: Path) -> dict[str, int]:
+    """Return the short side of each picture in a folder that can be opened, in pixels."""
+    sides = {}
+    for name in _files.find_pictures(folder)[0] if folder.is_dir() else ():
         unusable = contextlib.suppress(OSError, ValueError, Image.DecompressionBombError)
-        with unusable, Image.open(path) as picture:
-            return max(16, min(*picture.size, LARGEST))
-    return LARGEST
+        with unusable, Image.open(folder / name) as picture:
+            sides[name] = min(picture.size)
+    return sides
 
 
 def check_enough(pictures: Pictures) -> None:

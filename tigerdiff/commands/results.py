@@ -12,17 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from tigerdiff.commands.pictures import Pictures, check_enough
 from tigerdiff.data.files import replacing
-from tigerdiff.metrics.distances import (
-    frechet_distance,
-    judge,
-    kernel_distance,
-    nearest_neighbours,
-    prompt_accuracy,
-)
+from tigerdiff.metrics.distances import frechet_distance, kernel_distance, nearest_neighbours
+from tigerdiff.metrics.prompts import judge, prompt_accuracy
 from tigerdiff.tigers.tiger import CHOICES
 
 COPY = 0.5  # a nearest neighbour's score below which a picture counts as a copy; new ones have 1
@@ -65,7 +59,7 @@ def measure(
                 "copies": (score < COPY).double().mean().item(),
             },
             "shares": {
-                name: dict(zip(words, _shares(read[name]), strict=True))
+                name: {word: read[name].count(word) / len(x.images) for word in words}
                 for name, words in CHOICES.items()
             },
             "prompt_accuracy": prompt_accuracy(x.images, x.tigers) if x.tigers else None,
@@ -144,12 +138,6 @@ def table(results: dict[str, Any]) -> str:
         told = (" / ".join(f"{share:.0%}" for share in each) for each in shares)
         lines.append(f"{name:10}" + ", ".join(f"{w} {t}" for w, t in zip(words, told, strict=True)))
     return "\n".join(lines)
-
-
-def _shares(probabilities: Tensor) -> list[float]:
-    """How often each word is the likeliest."""
-    counts = torch.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
-    return (counts.double() / len(probabilities)).tolist()
 
 
 def _described(pictures: Pictures) -> str:

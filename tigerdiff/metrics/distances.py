@@ -1,13 +1,12 @@
-"""How good drawings are: distances between sets of pictures, and whether each shows what was asked.
+"""How good drawings are: distances between sets of pictures.
 
-A *judge*, a small network that comes with the package, looks at the pictures; it was trained on
-painted tigers, whose attributes are known. Distances are only comparable between sets of the same
+They are measured between features of the pictures: those of the *judge*, a small network that comes
+with the package, unless others are named. Distances are only comparable between sets of the same
 number of pictures of the same size, measured with the same features.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,14 +14,10 @@ from torch import Tensor
 
 from tigerdiff.data.tensors import seeded_generator
 from tigerdiff.metrics.inception import inception
-from tigerdiff.metrics.judge import checked, shipped_judge
-from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger
+from tigerdiff.metrics.judge import BATCH, checked, shipped_judge
 
-Asked = Tiger | Mapping[str, Any]
 Features = str | Callable[[Tensor], Tensor]
-BATCH = 256
 EXACT = "donot_use_mm_for_euclid_dist"  # products of matrices would keep doubles apart
-TOLERANCE = 0.1  # of a range's width: a gaze or a tilt so far from what was asked counts as shown
 
 
 class KernelDistance(NamedTuple):
@@ -43,7 +38,7 @@ class Neighbours(NamedTuple):
 def frechet_distance(
     images_a: Tensor, images_b: Tensor, *, features: Features = "judge", extrapolate: bool = False
 ) -> float:
-    """Squared Fréchet distance between Gaussians fitted to the features of two sets of pictures.
+    """Compute the squared Fréchet distance between Gaussians fitted to the features of two sets.
 
     ``|mean_a - mean_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))`` (Heusel et al. 2017, eq. 6). With
     ``features="inception"`` this is the FID, computed with the network of torchmetrics.
@@ -57,7 +52,7 @@ def frechet_distance(
         images_b: uint8 (M, 3, R, R), at least 2; N and M, and S and R, should be equal.
         features: "judge", "inception" (2048 features; needs ``tigerdiff[inception]`` and 95 MB of
             weights, downloaded once), or a function from uint8 images to float (N, D).
-        extrapolate: deal both sets into k = 1 ... 5 heaps, average the distances of the heaps for
+        extrapolate: deal both sets into k = 1 ... 5 parts, average the distances of the parts for
             each k, and follow the line through these averages to k = 0, where n is infinite. Takes
             at least 10 images of each, wants 5 times the number of features, and may fall below 0.
 
@@ -83,7 +78,7 @@ def kernel_distance(
     subsets: int = 10,
     seed: int = 0,
 ) -> KernelDistance:
-    """Unbiased squared maximum mean discrepancy between the features of two sets of pictures.
+    """Estimate the squared maximum mean discrepancy between the features of two sets, unbiased.
 
     The kernel is ``(x . y / D + 1)^3`` for D features, as in the kernel inception distance
     (Bińkowski et al. 2018), which ``features="inception"`` makes it. Both sets are dealt at random
@@ -112,34 +107,10 @@ def kernel_distance(
     return mean_mmd(a, b, subsets, seed)
 
 
-def prompt_accuracy(images: Tensor, attributes: Sequence[Asked]) -> dict[str, float]:
-    """The share of the pictures that show what was asked, for each attribute.
-
-    The judge decides, and it errs now and then: on painted tigers themselves it finds the shares
-    that ``tigerdiff/judge.json`` records. A number (gaze, tilt ...) counts as shown when the judge
-    reads it within a tenth of its range's width.
-
-    Args:
-        images: uint8 (N, 3, S, S).
-        attributes: what was asked of each image: a :class:`Tiger`, or a dict that names only some
-            attributes, such as ``{"fur": "white"}``; then only those are judged.
-
-    Returns:
-        The share of right ones, 0 to 1, by attribute, among the images that were asked for it.
-
-    Raises:
-        ValueError: the entries are not as many as the images, or one names what tigers lack.
-    """
-    n, entries = len(checked(images, "images", 1)), len(attributes)
-    if n != entries:
-        raise ValueError(f"attributes must have an entry for each of {n} images, not {entries}")
-    return share_shown(judge(images), [_asked(entry) for entry in attributes])
-
-
 def nearest_neighbours(
     images: Tensor, references: Tensor, *, features: Features = "judge"
 ) -> Neighbours:
-    """Finds the reference nearest to each picture, and tells copies from new pictures.
+    """Find the reference nearest to each picture, and how near a copy it is.
 
     A model that has learned its training pictures by heart draws them again, and every distance
     between distributions calls that perfect. The score is the distance to the nearest reference
@@ -165,30 +136,41 @@ def nearest_neighbours(
     return nearest(found, image_features(checked(references, "references", 2), features))
 
 
-def judge(images: Tensor) -> dict[str, Tensor]:
-    """What the judge reads off pictures.
+def crops(images: Tensor, size: int = 64, *, each: int = 8, seed: int = 0) -> Tensor:
+    """Cut squares out of each picture, at places that the seed chooses.
+
+    The judge shrinks pictures to 64 pixels and cannot see finer detail. A distance between crops
+    of two sets, ``frechet_distance(crops(a), crops(b))``, sees fur, whiskers and the edges of
+    stripes at full size (as the patch distance of Chai et al. 2022), but not whether the parts
+    belong together. Compare pictures of one size with the same seed. Crops of one picture are
+    alike, so the standard error of :func:`kernel_distance` is too small for them.
 
     Args:
-        images: uint8 (N, 3, S, S).
+        images: (N, 3, H, W), H and W at least ``size``.
+        size: side of the squares in pixels.
+        each: squares per picture, at least 1.
+        seed: of the places.
 
     Returns:
-        By name of CHOICES the probabilities (N, number of words) in the order of the words; by name
-        of RANGES the values (N,) in their own units. float32, on the CPU.
+        (each * N, 3, size, size) of the same type and on the same device.
 
     Raises:
-        ValueError: the pictures are not as above.
+        ValueError: the pictures are smaller than ``size``, or ``each`` is less than 1.
     """
-    network = shipped_judge(checked(images, "images", 1).device)
-    with torch.inference_mode():
-        parts = [network(part) for part in images.split(BATCH)]
-    answers = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
-    for name, (low, high) in RANGES.items():
-        answers[name] = low + (high - low) * (answers[name] + 1) / 2
-    return answers | {name: answers[name].softmax(1) for name in CHOICES}
+    n, _, height, width = images.shape
+    if not 1 <= size <= min(height, width):
+        raise ValueError(f"size must be 1 to {min(height, width)} for these images, not {size}")
+    if each < 1:
+        raise ValueError(f"each must be at least 1, not {each}")
+    random = torch.rand(each * n, 2, generator=seeded_generator(seed))
+    room = torch.tensor([height - size + 1, width - size + 1])
+    places = (random * room).long().tolist()
+    cut = [images[k % n, :, i : i + size, j : j + size] for k, (i, j) in enumerate(places)]
+    return torch.stack(cut)
 
 
 def image_features(images: Tensor, features: Features = "judge") -> Tensor:
-    """The features that the distances are measured in: uint8 images to float64 (N, D) on the CPU.
+    """Return the features of uint8 images that distances compare, float64 (N, D) on the CPU.
 
     The judge's are 128, whitened: over painted tigers their mean is 0 and their covariance about 1,
     less in directions in which tigers hardly vary. So distances are in units of how tigers differ.
@@ -210,7 +192,7 @@ def image_features(images: Tensor, features: Features = "judge") -> Tensor:
 
 
 def frechet(a: Tensor, b: Tensor) -> float:
-    """Squared Fréchet distance between Gaussians fitted to float64 features (N, D) and (M, D)."""
+    """Return `frechet_distance` of float64 features (N, D) and (M, D)."""
     # C = R'R with R from the QR of the centred features, and the trace of (C_a C_b)^(1/2) is the
     # sum of the singular values of R_a R_b': exact where a covariance is singular, as for N < D.
     roots = [torch.linalg.qr((x - x.mean(0)) / (len(x) - 1) ** 0.5, mode="r").R for x in (a, b)]
@@ -220,14 +202,14 @@ def frechet(a: Tensor, b: Tensor) -> float:
 
 
 def extrapolated_frechet(a: Tensor, b: Tensor) -> float:
-    """`frechet` for infinite N and M: the line through k = 1 ... 5 heaps, at k = 0."""
-    heaps = range(1, 6)
-    averages = [np.mean([frechet(x, y) for x, y in zip(_dealt(a, k), _dealt(b, k))]) for k in heaps]
-    return float(np.polynomial.Polynomial.fit(heaps, averages, 1)(0))
+    """Return `frechet` for infinite N and M: the line through k = 1 ... 5 parts, at k = 0."""
+    parts = range(1, 6)
+    averages = [np.mean([frechet(x, y) for x, y in zip(_dealt(a, k), _dealt(b, k))]) for k in parts]
+    return float(np.polynomial.Polynomial.fit(parts, averages, 1)(0))
 
 
 def squared_mmd(a: Tensor, b: Tensor) -> float:
-    """The unbiased estimate of Gretton et al. 2012, eq. 3, for features (N, D) and (M, D)."""
+    """Return the unbiased estimate of Gretton et al. 2012, eq. 3, for two sets of features."""
 
     def kernel(x: Tensor, y: Tensor) -> Tensor:
         return (x @ y.T / x.shape[1] + 1) ** 3
@@ -240,14 +222,14 @@ def squared_mmd(a: Tensor, b: Tensor) -> float:
 
 
 def mean_mmd(a: Tensor, b: Tensor, subsets: int = 10, seed: int = 0) -> KernelDistance:
-    """`kernel_distance` of features (N, D) and (M, D)."""
+    """Return `kernel_distance` of features (N, D) and (M, D)."""
     pairs = zip(_dealt(a, subsets, seed, 0), _dealt(b, subsets, seed, 1))
     estimates = torch.tensor([squared_mmd(x, y) for x, y in pairs], dtype=torch.float64)
     return KernelDistance(estimates.mean().item(), estimates.std().item() / subsets**0.5)
 
 
 def nearest(found: Tensor, known: Tensor) -> Neighbours:
-    """`nearest_neighbours` of features (N, D) among features (M, D)."""
+    """Return `nearest_neighbours` of features (N, D) among features (M, D)."""
     distance, index = _nearest(found, known)
     usual = _nearest(known, known, itself=False)[0].median()
     if usual <= 1e-4 * known.std(0).norm():
@@ -255,23 +237,8 @@ def nearest(found: Tensor, known: Tensor) -> Neighbours:
     return Neighbours(index, distance, distance / usual)
 
 
-def share_shown(answers: dict[str, Tensor], asked: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The share of the answers of :func:`judge` that agree with what was asked, by attribute."""
-    shares = {}
-    for name in [*CHOICES, *RANGES]:
-        if rows := [i for i, entry in enumerate(asked) if name in entry]:
-            answer, wanted = answers[name][rows], [asked[i][name] for i in rows]
-            if name in CHOICES:
-                right = answer.argmax(1) == torch.tensor([CHOICES[name].index(x) for x in wanted])
-            else:
-                low, high = RANGES[name]
-                right = (answer - torch.tensor(wanted)).abs() <= TOLERANCE * (high - low)
-            shares[name] = right.double().mean().item()
-    return shares
-
-
 def _nearest(found: Tensor, known: Tensor, itself: bool = True) -> tuple[Tensor, Tensor]:
-    """Distance and index of the nearest of ``known``, which may leave out the one in its place."""
+    """Return distance and index of the nearest of ``known``, `itself` or another one."""
     parts = []
     for start in range(0, len(found), BATCH):
         part = torch.cdist(found[start : start + BATCH], known, compute_mode=EXACT)
@@ -281,20 +248,6 @@ def _nearest(found: Tensor, known: Tensor, itself: bool = True) -> tuple[Tensor,
     return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
 
 
-def _dealt(features: Tensor, heaps: int, *key: int) -> tuple[Tensor, ...]:
+def _dealt(features: Tensor, parts: int, *key: int) -> tuple[Tensor, ...]:
     order = torch.randperm(len(features), generator=seeded_generator(*key))
-    return features[order].tensor_split(heaps)
-
-
-def _asked(entry: Asked) -> Mapping[str, Any]:
-    """What a tiger or a dict asks for, checked."""
-    if isinstance(entry, Tiger):
-        return {name: x for name, x in asdict(entry).items() if name in CHOICES or name in RANGES}
-    for name, value in entry.items():
-        if name not in CHOICES and name not in RANGES:
-            names = ", ".join([*CHOICES, *RANGES])
-            raise ValueError(f"attributes name {name!r}, which cannot be judged: there are {names}")
-        if name in CHOICES and value not in CHOICES[name]:
-            words = ", ".join(CHOICES[name])
-            raise ValueError(f"attributes ask for {name} {value!r}: it must be one of {words}")
-    return entry
+    return features[order].tensor_split(parts)

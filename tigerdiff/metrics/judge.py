@@ -19,6 +19,7 @@ from tigerdiff.data.tensors import to_float
 from tigerdiff.tigers.tiger import CHOICES, RANGES
 
 SIZE = 64  # pixels; other sizes are resized
+BATCH = 256  # pictures at a time
 GRAIN, EARLY, MIDDLE, LATE = 3, 24, 48, 53  # features from each depth
 FEATURES = GRAIN + EARLY + MIDDLE + LATE  # 128
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
@@ -58,7 +59,7 @@ class Judge(nn.Module):
         self.heads = nn.Linear(FEATURES, sum(map(len, CHOICES.values())) + len(RANGES))
 
     def features(self, images: Tensor) -> Tensor:
-        """Whitened features (N, 128) of uint8 pictures (N, 3, H, W)."""
+        """Return whitened features (N, 128) of uint8 pictures (N, 3, H, W)."""
         x = to_float(images)
         if x.shape[-2:] != (SIZE, SIZE):
             x = F.interpolate(x, (SIZE, SIZE), mode="bilinear", antialias=True)
@@ -69,11 +70,11 @@ class Judge(nn.Module):
         return (joined - self.mean) @ self.whitening
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """What `read` makes of the features of uint8 pictures (N, 3, H, W)."""
+        """Return what `read` makes of the features of uint8 pictures (N, 3, H, W)."""
         return self.read(self.features(images))
 
     def read(self, features: Tensor) -> dict[str, Tensor]:
-        """Logits (N, choices) by name of CHOICES; by name of RANGES (N,), low = -1, high = 1."""
+        """Return logits (N, choices) by name of CHOICES, (N,) from -1 to 1 by name of RANGES."""
         widths = [len(words) for words in CHOICES.values()] + [1] * len(RANGES)
         parts = self.heads(features).split(widths, 1)
         answers = dict(zip([*CHOICES, *RANGES], parts, strict=True))
@@ -81,20 +82,20 @@ class Judge(nn.Module):
 
 
 def grain(x: Tensor) -> Tensor:
-    """How rough each colour is, whatever is below 0.1 counting little: (N, 3, H, W) to (N, 3)."""
+    """Measure how rough each colour is; below 0.1 counts little. (N, 3, H, W) to (N, 3)."""
     second = torch.tensor([-0.5, 1.0, -0.5], device=x.device)
     kernel = torch.outer(second, second).expand(3, 1, 3, 3)
     return (F.conv2d(x, kernel, groups=3).square() + 0.01).sqrt().mean((2, 3))
 
 
 def strength(maps: Tensor) -> Tensor:
-    """Root mean square over the picture: (N, C, H, W) to (N, C)."""
+    """Return the root mean square over the picture: (N, C, H, W) to (N, C)."""
     return (maps.square().mean((2, 3)) + 1e-6).sqrt()
 
 
 @functools.lru_cache(maxsize=2)
 def shipped_judge(device: torch.device) -> Judge:
-    """The trained judge of the package: stored in float16, computing in float32."""
+    """Return the trained judge of the package: stored in float16, computing in float32."""
     if not WEIGHTS.exists():
         raise FileNotFoundError(f"{WEIGHTS} is missing: install tigerdiff anew")
     judge = Judge()
@@ -103,7 +104,7 @@ def shipped_judge(device: torch.device) -> Judge:
 
 
 def checked(images: Tensor, name: str, fewest: int) -> Tensor:
-    """The pictures, if the judge can look at them."""
+    """Return the pictures; raise ValueError unless the judge can look at them."""
     shape = tuple(images.shape)
     square = len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3] > 0
     if images.dtype != torch.uint8 or not square or len(images) < fewest:

@@ -1,0 +1,93 @@
+"""What a picture of a tiger shows, in words, and whether it is what was asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tigerdiff.metrics.judge import BATCH, checked, shipped_judge
+from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger
+
+Asked = Tiger | Mapping[str, Any]
+TOLERANCE = 0.1  # of a range's width: a gaze or a tilt so far from what was asked counts as shown
+
+
+def judge(images: Tensor, *, probabilities: bool = False) -> dict[str, Any]:
+    """Read the attributes of tigers off their pictures.
+
+    Args:
+        images: uint8 (N, 3, S, S).
+        probabilities: return the probability of each word instead of the likeliest word.
+
+    Returns:
+        By attribute: for one of words ("fur" ...) a list of N words, such as ``["white",
+        "orange"]``, or with ``probabilities`` a dict from each word to float32 (N,); for one of
+        numbers ("gaze_x" ...) float32 (N,) in its own unit. On the CPU.
+
+    Raises:
+        ValueError: the pictures are not as above.
+    """
+    network = shipped_judge(checked(images, "images", 1).device)
+    with torch.inference_mode():
+        parts = [network(part) for part in images.split(BATCH)]
+    answers: dict[str, Any] = {name: torch.cat([p[name] for p in parts]).cpu() for name in parts[0]}
+    for name, (low, high) in RANGES.items():
+        answers[name] = low + (high - low) * (answers[name] + 1) / 2
+    for name, words in CHOICES.items():
+        if probabilities:
+            answers[name] = dict(zip(words, answers[name].softmax(1).T))
+        else:
+            answers[name] = [words[i] for i in answers[name].argmax(1)]
+    return answers
+
+
+def prompt_accuracy(images: Tensor, attributes: Sequence[Asked]) -> dict[str, float]:
+    """Return the share of the pictures that show what was asked, for each attribute.
+
+    The judge decides, and it errs now and then: on painted tigers it finds the shares that
+    ``tigerdiff/metrics/judge.json`` records. A number (gaze, tilt ...) counts as shown when the
+    judge reads it within a tenth of its range's width.
+
+    Args:
+        images: uint8 (N, 3, S, S).
+        attributes: what was asked of each image: a :class:`Tiger`, or a dict that names only some
+            attributes, such as ``{"fur": "white"}``; then only those are judged.
+
+    Returns:
+        The share of right ones, 0 to 1, by attribute, among the images that were asked for it.
+
+    Raises:
+        ValueError: the entries are not as many as the images, or one names what tigers lack.
+    """
+    n, entries = len(checked(images, "images", 1)), len(attributes)
+    if n != entries:
+        raise ValueError(f"attributes must have an entry for each of {n} images, not {entries}")
+    return share_shown(judge(images), [_asked(entry) for entry in attributes])
+
+
+def share_shown(answers: dict[str, Any], asked: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the share of the answers of :func:`judge` that agree with what was asked."""
+    shares = {}
+    for name in [*CHOICES, *RANGES]:
+        if rows := [i for i, entry in enumerate(asked) if name in entry]:
+            near = TOLERANCE * (RANGES[name][1] - RANGES[name][0]) if name in RANGES else 0
+            pairs = [(answers[name][i], asked[i][name]) for i in rows]
+            right = [x == y if name in CHOICES else abs(x - y) <= near for x, y in pairs]
+            shares[name] = sum(map(bool, right)) / len(right)
+    return shares
+
+
+def _asked(entry: Asked) -> Mapping[str, Any]:
+    """Return what a tiger or a dict asks for; raise ValueError unless it can be judged."""
+    if isinstance(entry, Tiger):
+        return {name: x for name, x in asdict(entry).items() if name in CHOICES or name in RANGES}
+    for name, value in entry.items():
+        if name not in CHOICES and name not in RANGES:
+            names = ", ".join([*CHOICES, *RANGES])
+            raise ValueError(f"attributes name {name!r}, which cannot be judged: there are {names}")
+        if name in CHOICES and value not in CHOICES[name]:
+            words = ", ".join(CHOICES[name])
+            raise ValueError(f"attributes ask for {name} {value!r}: it must be one of {words}")
+    return entry
