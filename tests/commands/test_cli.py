@@ -1,6 +1,7 @@
 """The command line as a person meets it: in a process of its own, or through main()."""
 
 import inspect
+import json
 import os
 import re
 import shlex
@@ -8,10 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
-import time
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,7 +19,9 @@ from typer.testing import CliRunner
 import tigerdiff.data.photos
 import tigerdiff.drawing
 from tigerdiff import cli
+from tigerdiff.commands import options
 from tigerdiff.commands.app import app
+from tigerdiff.commands.shell import program
 from tigerdiff.commands.train import FILES, NETWORK, OPTIMISATION, train_command
 from tigerdiff.data.painted import read_tigers
 from tigerdiff.sampling import SAMPLERS
@@ -115,124 +115,161 @@ def test_a_run_is_kept_from_a_second_one_and_goes_on_with_resume(
     assert (code, "step-000003 is ready" in said) == (0, True)
 
 
-def wait_for_rows(out, n, process):
-    """Until the run's log has n steps."""
-    log, deadline = out / "log.csv", time.monotonic() + 200
-    while not (log.exists() and len(log.read_text().splitlines()) > n):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def rows(out):
+    """How many steps a run's log has."""
+    log = out / "log.csv"
+    return log.read_bytes().count(b"\n") - 1 if log.exists() else 0
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_saves_and_tells_the_command_that_goes_on(photos, tmp_path, number):
-    out = tmp_path / "my run"
-    words = ["train", "--data", photos, "--out", out, "--steps", "400", *TINY]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tigerdiff", *words], stderr=subprocess.PIPE, text=True,
-        env=ENVIRONMENT,
+def test_each_signal_that_asks_for_an_end_saves_and_tells_how_to_go_on(photos, tmp_path, start):
+    """Ctrl-C, the end of a job, a closed terminal, and what clusters announce an end with."""
+    runs_ = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        out = tmp_path / f"my run {number}"
+        words = ["train", "--data", photos, "--out", out, "--steps", "60", *TINY]
+        runs_[number] = out, words, start(*words)
+    for number, (out, words, command) in runs_.items():
+        command.until(lambda out=out: rows(out) > 3)
+        command.send(number)
+        code, _, err = command.end()
+        assert code == 130, err
+        assert "Traceback" not in err
+        assert "\nStopping after this step; Ctrl-C again stops at once\n" in err
+        (checkpoint,) = runs.complete_checkpoints(out)
+        assert f"{checkpoint} is saved" in err
+        told = shlex.split(err.strip().splitlines()[-1])
+        assert told == [sys.executable, "-m", "tigerdiff", *map(str, words), "--resume"]
+        assert rows(out) == runs.read_state(checkpoint)["step"]
+    code, said, err = start(*told[3:]).end()
+    assert (code, "step-000060 is ready" in said) == (0, True), err
+    assert rows(out) == 60
+
+
+def test_a_terminal_that_is_closed_saves_and_under_nohup_it_goes_on(photos, tmp_path, start):
+    """The terminal is gone when the command wants to say what it saved."""
+    words = ["train", "--data", photos, *TINY, "--out"]
+    ignoring = start(
+        *words, tmp_path / "nohup", "--steps", 12,
+        before="import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)",
     )  # fmt: skip
-    wait_for_rows(out, 3, process)
-    process.send_signal(number)
-    err = process.communicate(timeout=100)[1]
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    assert "\nStopping after this step; Ctrl-C again stops at once\n" in err
-    (checkpoint,) = runs.complete_checkpoints(out)
-    assert f"{checkpoint} is saved" in err
-    command = err.strip().splitlines()[-1]
-    told = [sys.executable, "-m", "tigerdiff", *map(str, words), "--resume"]
-    assert shlex.split(command) == told
-    step = runs.read_state(checkpoint)["step"]
-    assert len((out / "log.csv").read_text().splitlines()) == step + 1
-    again = subprocess.run(command, shell=True, env=ENVIRONMENT, check=False, timeout=300)
-    assert again.returncode == 0
-    assert runs.find_checkpoint(out).name == "step-000400"
-    assert len((out / "log.csv").read_text().splitlines()) == 401
+    leader, follower = os.openpty()
+    on_terminal = start(
+        *words, tmp_path / "run", "--steps", 400,
+        before=f"""
+import fcntl, os, termios
+os.setsid()
+terminal = os.open({os.ttyname(follower)!r}, os.O_RDWR)
+fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+os.dup2(terminal, 1), os.dup2(terminal, 2)
+""",
+    )  # fmt: skip
+    os.close(follower)
+    on_terminal.until(lambda: rows(tmp_path / "run") > 3)
+    os.close(leader)
+    assert on_terminal.end()[0] == 130
+    (checkpoint,) = runs.complete_checkpoints(tmp_path / "run")
+    assert rows(tmp_path / "run") == runs.read_state(checkpoint)["step"]
+    ignoring.until(lambda: rows(tmp_path / "nohup") > 1)
+    ignoring.send(signal.SIGHUP)
+    assert ignoring.end()[0] == 0
+    assert rows(tmp_path / "nohup") == 12
 
 
 SLOW = """
 import time
-from tigerdiff import cli
-from tigerdiff.commands.app import app
-from tigerdiff.commands.train import FILES, NETWORK, OPTIMISATION, train_command
-from tigerdiff.training import loop as training, run
+from tigerdiff.training import loop, run
 
 def slow_ddim(*arguments, **options):
     for step in ddim(*arguments, **options):
+        open(job["folder"] + "/slow", "w").close()
         time.sleep(1)
         yield step
 
 def slow_loss(*arguments):
     calls.append(1)
-    time.sleep({pause} if len(calls) > 2 else 0)
+    if len(calls) > {at}:
+        open(job["folder"] + "/slow", "w").close()
+        time.sleep(60)
     return diffusion_loss(*arguments)
 
-calls, ddim, diffusion_loss = [], run.ddim, training.diffusion_loss
-run.ddim, training.diffusion_loss = slow_ddim, slow_loss
-cli.main()
+calls, ddim, diffusion_loss = [], run.ddim, loop.diffusion_loss
+run.ddim, loop.diffusion_loss = slow_ddim, slow_loss
 """
 
 
-def slow_run(photos, tmp_path, pause, *words):
-    """A run whose grids take a minute, and its steps from the third on a pause; in step 3 or so."""
-    script, out = tmp_path / "slow.py", tmp_path / "run"
-    script.write_text(SLOW.format(pause=pause))
-    command = [sys.executable, script, "train", "--data", photos, "--out", out, *TINY, *words]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
-    wait_for_rows(out, 2, process)
-    time.sleep(1)
-    return out, process
+def test_an_interrupt_answers_at_once_where_the_work_is_long(photos, tmp_path, start):
+    """While a grid is drawn, which takes 50 seconds here; and, the second time, within a step."""
+    words = ["train", "--data", photos, *TINY, "--out"]
+    drawing = start(*words, tmp_path / "a", "--sample-every", "2", before=SLOW.replace("{at}", "9"))
+    stepping = start(*words, tmp_path / "b", before=SLOW.replace("{at}", "2"))
+    for command in (drawing, stepping):
+        command.until((command.folder / "slow").exists)
+        command.send(signal.SIGINT)
+        err = command.folder / "err"
+        command.until(lambda err=err: "Stopping after this step" in err.read_text())
+        command.send(signal.SIGINT) if command is stepping else None
+    for command, out in ((drawing, "a"), (stepping, "b")):
+        code, _, err = command.end()
+        assert code == 130, err
+        assert "Traceback" not in err
+        assert "step-000002 is saved. Go on with:" in err
+        assert rows(tmp_path / out) == 2
+        assert not (tmp_path / out / "samples").exists()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-def test_an_interrupt_while_a_grid_is_drawn_answers_at_once(photos, tmp_path):
-    out, process = slow_run(photos, tmp_path, 0, "--sample-every", "2")
-    process.send_signal(signal.SIGINT)
-    err = process.communicate(timeout=25)[1]  # a grid takes 50 seconds
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    assert "Stopping after this step" in err
-    assert f"step-000002 is saved. Go on with:\n  {tmp_path}" in err
-    assert not (out / "samples").exists()
-    assert len((out / "log.csv").read_text().splitlines()) == 3
+INTERRUPTED_IMPORT = """
+import sys
+for name in list(sys.modules):
+    if name.startswith("{name}"):
+        del sys.modules[name]
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "{name}":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Finder())
+"""
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-def test_a_second_interrupt_does_not_wait_for_the_step(photos, tmp_path):
-    out, process = slow_run(photos, tmp_path, 60)
-    process.send_signal(signal.SIGINT)
-    said = iter(lambda: process.stderr.readline(), "")
-    assert any(line.startswith("Stopping after this step") for line in said)
-    assert process.poll() is None  # it would finish the step
-    process.send_signal(signal.SIGINT)
-    err = process.communicate(timeout=25)[1]
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    assert "step-000002 is saved" in err
-    assert runs.find_checkpoint(out).name == "step-000002"
+def test_an_interrupt_within_an_import_leaves_no_traceback(photos, tmp_path, start):
+    words = ["train", "--data", photos, "--out", tmp_path / "run", *TINY]
+    for name in ("tigerdiff.commands.app", "tigerdiff.training.loop"):
+        code, _, err = start(*words, before=INTERRUPTED_IMPORT.format(name=name)).end()
+        assert code == 130
+        assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the line is for another shell")
-@pytest.mark.parametrize("on_path", [True, False])
-def test_the_command_that_draws_runs_as_it_is_told(finished, photos, tmp_path, on_path):
-    out = tmp_path / "my run"
-    shutil.copytree(finished[0], out)
-    script = Path(sysconfig.get_path("scripts")) / "tigerdiff"
-    paths = [str(script.parent)] * on_path + [os.defpath]
-    typed = "tigerdiff" if on_path else os.path.relpath(script, tmp_path)
-    where = {"cwd": tmp_path, "env": ENVIRONMENT | {"PATH": os.pathsep.join(paths)}}
-    words = ["train", "--data", photos, "--out", "my run", "--steps", 2, *TINY, "--resume"]
-    line = shlex.join([typed, *map(str, words)])
-    done = subprocess.run(
-        line, shell=True, capture_output=True, text=True, check=False, timeout=300, **where
-    )
-    assert done.returncode == 0, done.stderr
-    told = done.stdout.splitlines()[-1].strip()
-    assert told == f"{typed} sample --checkpoint 'my run'"
-    assert subprocess.run(told, shell=True, check=False, timeout=300, **where).returncode == 0
-    assert (tmp_path / "grid.png").exists()
+def test_the_program_is_named_as_it_was_started(tmp_path, monkeypatch):
+    script = tmp_path / "tigerdiff"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o700)
+    monkeypatch.setattr(sys, "argv", [str(script), "train"])
+    assert program() == [str(script)]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if os.name != "nt":
+        assert program() == ["tigerdiff"]
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "__main__.py"), "train"])
+    assert program() == [sys.executable, "-m", "tigerdiff"]
+
+
+def test_home_is_expanded_and_the_advised_command_works(
+    photos, tmp_path, tigerdiff_says, monkeypatch
+):
+    """A shell leaves ~ after --out= to the program."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    code, said, _ = tigerdiff_says("train", "--data", photos, "--out=~/x", "--steps", 1, *TINY)
+    assert code == 0
+    told = shlex.split(said.splitlines()[-1])
+    assert told[-2:] == ["--checkpoint", str(tmp_path / "home/x")]
+    for checkpoint in (told[-1], "~/x"):
+        words = ["--checkpoint", checkpoint, "--out", "~/new/a.png", "-n", 1, "--steps", 2]
+        assert tigerdiff_says("sample", *words, "--force")[0] == 0
+    assert (tmp_path / "home/new/a.png").exists()
+    assert not (tmp_path / "~").exists()
 
 
 def test_an_interrupt_before_the_first_step_says_so(photos, tmp_path, tigerdiff_says, monkeypatch):
@@ -267,31 +304,25 @@ def test_it_trains_on_painted_tigers(tmp_path, tigerdiff_says):
     assert runs.read_state(runs.find_checkpoint(tmp_path / "run"))["config"]["data"] == "painted"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_rendering_tells_the_command_that_goes_on(tmp_path, number):
-    out = tmp_path / "my tigers"
-    words = ["render", "--out", out, "-n", "400", "--size", "256"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tigerdiff", *words], stderr=subprocess.PIPE, text=True,
-        env=ENVIRONMENT,
-    )  # fmt: skip
-    deadline = time.monotonic() + 100
-    while not (out / "metadata.csv").exists() or len(read_tigers(out)) < 16:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(number)
-    err = process.communicate(timeout=100)[1]
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    there = len(read_tigers(out))
-    assert f"Stopped; {there} of 400 tigers are in {out}. Go on with:" in err
-    told = shlex.split(err.strip().splitlines()[-1])
-    assert told == [sys.executable, "-m", "tigerdiff", *map(str, words), "--resume"]
+def test_an_interrupted_rendering_tells_the_command_that_goes_on(tmp_path, start):
+    commands = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        out = tmp_path / f"my tigers {number}"
+        words = ["render", "--out", out, "-n", "400", "--size", "256"]
+        commands[number] = out, words, start(*words)
+    for number, (out, words, command) in commands.items():
+        table = out / "metadata.csv"
+        command.until(lambda table=table: table.exists() and len(read_tigers(table.parent)) >= 16)
+        command.send(number)
+        code, _, err = command.end()
+        assert code == 130, err
+        assert "Traceback" not in err
+        there = len(read_tigers(out))
+        assert f"Stopped; {there} of 400 tigers are in {out}. Go on with:" in err
+        told = shlex.split(err.strip().splitlines()[-1])
+        assert told == [sys.executable, "-m", "tigerdiff", *map(str, words), "--resume"]
     told[told.index("400")] = str(there + 1)
-    done = subprocess.run(told, env=ENVIRONMENT, capture_output=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
+    assert start(*told[3:]).end()[0] == 0
     assert list(read_tigers(out).values()) == procedural_tigers(there + 1, 16)[1]
 
 
@@ -317,6 +348,35 @@ def test_sample_writes_the_same_picture_for_the_same_seed(finished, tmp_path, ti
 # Errors
 
 
+def test_a_condition_is_asked_for_in_words(tmp_path, tigerdiff_says, monkeypatch):
+    run, asked = tmp_path / "run", []
+    words = ["train", "--data", "painted", "--conditional", "--out", run, "--steps", 1, *TINY]
+    assert tigerdiff_says(*words)[0] == 0
+    assert json.loads((run / "config.json").read_text())["classes"]["age"] == ["cub", "adult"]
+
+    def sample(*arguments, condition, guidance_scale, **options):
+        asked.append((condition, guidance_scale))
+        return drawn(*arguments, condition=condition, guidance_scale=guidance_scale, **options)
+
+    drawn = tigerdiff.drawing.sample
+    monkeypatch.setattr(tigerdiff.drawing, "sample", sample)
+    draw = ["sample", "--checkpoint", run, "-n", 1, "--steps", 1, "--out", tmp_path / "a.png"]
+    words = ["--fur", "white", "--condition", "age=cub", "--guidance", 2]
+    assert tigerdiff_says(*draw, *words)[0] == 0
+    assert asked == [({"fur": "white", "age": "cub"}, 2.0)]
+    for words, sentence in [
+        ([], r"a\.png exists: replace it with --force"),
+        (["--force", "--fur", "pink"], "fur must be one of orange, white, golden, black"),
+        (["--force", "--condition", "tail=long"], "'tail' is no attribute of this network: use"),
+        (["--force", "--condition", "tail"], "--condition must be NAME=WORD"),
+        (["--force", "--condition", "fur=black", "--fur", "white"], "fur is asked for twice"),
+        (["--force", "--guidance", 2], "--guidance goes with a condition"),
+    ]:
+        code, _, err = tigerdiff_says(*draw, *words)
+        assert code == 1
+        assert re.search(sentence, one_sentence(err)), err
+
+
 def test_errors_are_one_sentence(finished, photos, tmp_path, tigerdiff_says):
     sample = ["sample", "--checkpoint", finished[0], "--out", tmp_path / "grid.png"]
     train = ["train", "--data", photos, "--out", tmp_path / "run", *TINY]
@@ -330,6 +390,10 @@ def test_errors_are_one_sentence(finished, photos, tmp_path, tigerdiff_says):
         (["sample", "--checkpoint", "ddpm-lion-64"], r"ddpm-lion-64 does not exist: name a run's"),
         (["evaluate", "--checkpoint", "ddpm-lion-64"], r"ddpm-lion-64 does not exist: name a run"),
         (["sample", "--checkpoint", nothing], "holds no complete checkpoint"),
+        ([*sample, "--fur", "white", "--age", "cub"], "is unconditional: leave out fur, age$"),
+        ([*sample, "--device", "tpu"], "device must be cpu, cuda or mps"),
+        ([*train, "--image-size", 100], "image_size 100 cannot be halved .* use 96 or 104"),
+        ([*train, "--conditional"], "conditional needs a table .*metadata.csv"),
         ([*sample, "--sampler", "euler"], r"sampler must be one of"),
         ([*sample, "--steps", 1001], "steps must be .*1000"),
         ([*sample, "--out", tmp_path / "grid.txt"], r"grid\.txt: out must end in"),
@@ -373,23 +437,25 @@ def test_a_missing_accelerate_is_one_sentence(photos, tmp_path, tigerdiff_says, 
     assert "pip install 'tigerdiff[train]'" in one_sentence(err)
 
 
-def test_a_full_gpu_is_one_sentence(finished, tigerdiff_says, monkeypatch):
+def test_a_full_gpu_is_one_sentence(finished, tigerdiff_says, monkeypatch, tmp_path):
     def full(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
 
     monkeypatch.setattr(tigerdiff.drawing, "sample", full)
+    monkeypatch.chdir(tmp_path)
     code, _, err = tigerdiff_says("sample", "--checkpoint", finished[0])
     assert code == 1
     assert "lower --batch-size" in one_sentence(err)
 
 
-@pytest.mark.parametrize("defect", [KeyError("x"), ValueError("from elsewhere")])
-def test_a_defect_keeps_its_traceback(finished, monkeypatch, defect):
+@pytest.mark.parametrize("defect", [KeyError("x"), ValueError("from elsewhere"), RuntimeError("a")])
+def test_a_defect_keeps_its_traceback(finished, monkeypatch, defect, tmp_path):
     def broken(*arguments, **options):
         raise defect
 
     monkeypatch.setattr(tigerdiff.drawing, "sample", broken)
     monkeypatch.setattr(sys, "argv", ["tigerdiff", "sample", "--checkpoint", str(finished[0])])
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(type(defect)):
         cli.main()
 
@@ -433,7 +499,8 @@ def test_help_tells_of_each_option_its_group_and_an_example():
     assert "NVIDIA's with CUDA" in help_
     assert "--checkpoint" in help_
     assert "tigerdiff sample --checkpoint runs/tigers" in help_
-    assert "|".join(SAMPLERS) in help_
+    assert options.SAMPLERS in help_
+    assert set(options.SAMPLERS.split("|")) == set(SAMPLERS)
     words = re.sub(r"[\s│]+", " ", help_)
     assert "What exists as a folder is taken for that." in words
     help_ = runner.invoke(app, ["render", "--help"]).output
@@ -454,3 +521,21 @@ def test_options_of_train_are_arguments_of_the_config_with_its_defaults():
     for name, parameter in inspect.signature(train_command).parameters.items():
         assert name in fields
         assert parameter.default in (fields[name].default, inspect.Parameter.empty)
+
+
+def test_help_is_quick_and_each_option_of_train_is_explained():
+    code = """
+import contextlib, io, sys
+from tigerdiff import cli
+for words in ([], ["train"], ["sample"], ["evaluate"], ["render"]):
+    sys.argv = ["tigerdiff", *words, "--help"]
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+        cli.main()
+print(sorted({"torch", "numpy", "PIL"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    texts = options.argument_texts(TrainConfig.__doc__)
+    assert texts.keys() == TrainConfig.__dataclass_fields__.keys()
+    assert options.in_help(texts["resume"]) == "Go on from the newest checkpoint in --out."
+    assert not [name for name, text in texts.items() if "  " in text or "\n" in text]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
@@ -239,6 +240,44 @@ def test_photos_that_a_run_was_trained_on_are_found_with_their_mirror_images(
     source = "painted tigers of seed 2000000000, as no training pictures were found"
     assert results["sources"]["nearest_among"] == f"{source}: 20 of 16 x 16 pixels"
     assert f"nearest among: {source}: 20 of" in said
+
+
+def test_training_photos_of_another_folder_are_not_taken_for_them(
+    evaluate, tigers, tmp_path, monkeypatch, caplog
+):
+    """The path is stored absolute, and what is there must be what was trained on."""
+    photos = tmp_path / "here/photos"
+    shutil.copytree(tigers, photos)
+    monkeypatch.chdir(tmp_path / "here")
+    config = TrainConfig(
+        "photos", tmp_path / "run", image_size=SIZE, steps=1, batch_size=4, channels=8, blocks=1,
+        sample_every=0,
+    )  # fmt: skip
+    list(train(config))
+    render_folder(tmp_path / "there/photos", 40, SIZE, 8, progress=False)
+    monkeypatch.chdir(tmp_path / "there")
+    known = training_pictures(tmp_path / "run", 100)
+    assert torch.equal(known.images[:40], painted(7)[0])
+    (photos / "tiger-000003.png").unlink()
+    (photos / "metadata.csv").unlink()
+    assert training_pictures(tmp_path / "run", 100) is None
+    (state,) = (tmp_path / "run").glob("checkpoints/*/state.json")
+    state.write_text(state.read_text().replace(str(photos), "photos"))  # of an older tigerdiff
+    assert training_pictures(tmp_path / "run", 100) is None
+
+
+def test_a_comparison_that_says_little_is_said_to(evaluate, tigers, tmp_path, caplog):
+    evaluate("--images", tigers, "--reference", tigers)
+    assert "40 of the pictures are in the reference too" in caplog.text
+    config = TrainConfig(
+        tigers, tmp_path / "run", image_size=SIZE, steps=1, batch_size=4, channels=8, blocks=1,
+        sample_every=0,
+    )  # fmt: skip
+    list(train(config))
+    evaluate(
+        "--checkpoint", tmp_path / "run", "-n", 20, "--steps", 1, "--out", "b.json", out="b.json"
+    )
+    assert "was trained on photos: compare with some, --reference DIR" in caplog.text
 
 
 def test_copies_are_found():

@@ -50,7 +50,7 @@ def counting(monkeypatch, at, effect):
     monkeypatch.setattr(training, "diffusion_loss", loss)
 
 
-def interrupt(*_):
+def interrupt(*_, **__):
     raise KeyboardInterrupt
 
 
@@ -358,14 +358,14 @@ make_accelerator = run.make_accelerator
 
 
 def test_an_overflow_in_float16_skips_its_step_and_a_resume_keeps_the_scale(
-    config, tmp_path, monkeypatch
+    config, tmp_path, monkeypatch, tensors
 ):
     class Scaled:
         """An accelerator on the CPU that scales gradients as on a GPU, and overflows at first."""
 
         def __init__(self, device):
             self.inner = make_accelerator(device)
-            self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=3)
+            self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100, growth_interval=3)
 
         def __getattr__(self, name):
             return getattr(self.inner, name)
@@ -395,14 +395,21 @@ def test_an_overflow_in_float16_skips_its_step_and_a_resume_keeps_the_scale(
             self.scaler.update()
 
     monkeypatch.setattr(run, "make_accelerator", Scaled)
-    start = replace(config, steps=12, checkpoint_every=6)
+    counting(monkeypatch, 2, lambda loss: loss * 1e12)
+    start = replace(config, steps=9, checkpoint_every=3)
     records = list(train(start))
-    state = runs.read_state(runs.find_checkpoint(config.out))
-    assert 1 <= state["scaler"]["scale"] < 2.0**127
+    folder = runs.find_checkpoint(config.out)
+    assert tensors(folder)["optimizer: stem.weight/step"] == 8  # one was skipped
+    scaler = runs.read_state(folder)["scaler"]
+    assert (scaler["scale"], scaler["_growth_tracker"]) == (2.0**101, 1)
+    counting(monkeypatch, 2, lambda loss: loss * 1e12)
     part = replace(start, out=tmp_path / "part", steps=6)
     list(train(part))
-    more = list(train(replace(part, steps=12, resume=True)))
+    more = list(train(replace(part, steps=9, resume=True)))
     assert [record.loss for record in more] == [record.loss for record in records[6:]]
+    counting(monkeypatch, 2, lambda loss: loss * float("nan"))
+    with pytest.raises(FloatingPointError, match="at step 2"):
+        list(train(replace(config, out=tmp_path / "nan")))
 
 
 def test_a_second_run_is_refused_before_it_touches_anything(config, monkeypatch):

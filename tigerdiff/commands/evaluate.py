@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,8 @@ import typer
 
 from tigerdiff.commands.options import CHECKPOINT, FEWEST, SAMPLERS, Device, path
 from tigerdiff.commands.shell import typed
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_command(
@@ -94,12 +97,14 @@ def measure_and_keep(
     """Gather the pictures, measure them, write the results and print them."""
     from tigerdiff.commands import pictures, results
     from tigerdiff.devices import find_device
-    from tigerdiff.pretrained.load import find_pretrained
+    from tigerdiff.pretrained.load import find_pretrained, read_card
 
     command, where = typed(["tigerdiff", *sys.argv[1:]]), find_device(device)
     painter = str(where) if where.type == "cuda" else "cpu"
     folder = None if checkpoint is None else find_pretrained(checkpoint)
     pictures.check_reference(reference, folder)  # before the work, not after it
+    if folder is not None and reference == "painted" and read_card(folder).get("data") == "photos":
+        logger.warning("%s was trained on photos: compare with some, --reference DIR", checkpoint)
     results.check_out(out, command)
     training = None
     if folder is not None:
@@ -112,6 +117,8 @@ def measure_and_keep(
     real, floor = pictures.reference_pictures(reference, shown.images, seed, painter)
     if folder is not None and training is None:
         training = real._replace(source=f"{real.source}, as no training pictures were found")
+    if n := pictures.shared(shown, real):
+        logger.warning("%d of the pictures are in the reference too: too small a distance", n)
     found = results.measure(shown, real, floor, training)
     try:
         results.write(results.provenance(command, seed) | found, out)

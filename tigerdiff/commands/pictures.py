@@ -174,6 +174,12 @@ def _short_sides(folder: Path) -> dict[str, int]:
     return sides
 
 
+def shared(pictures: Pictures, reference: Pictures) -> int:
+    """Return how many of the pictures are in the reference too, to the last bit."""
+    known = {image.numpy().tobytes() for image in reference.images}
+    return sum(image.numpy().tobytes() in known for image in pictures.images)
+
+
 def check_enough(pictures: Pictures) -> None:
     """Raise ValueError unless there are enough pictures for a distance."""
     if (n := len(pictures.images)) < FEWEST:

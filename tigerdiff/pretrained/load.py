@@ -30,7 +30,10 @@ FILES = ("config.json", "card.json", "model.safetensors")
 WEIGHTS = Path(__file__).with_name("weights")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # Of a run's arguments, those that say nothing of the weights: "steps" are those done, not planned.
-NO_RECIPE = ("out", "data", "resume", "steps", "checkpoint_every", "sample_every", "keep_last")
+NO_RECIPE = (
+    *("out", "data", "resume", "steps", "checkpoint_every", "sample_every", "keep_last"),
+    *("device", "conditional"),
+)
 
 
 def load_pretrained(name: str | Path, *, revision: str | None = None) -> tuple[UNet, NoiseSchedule]:
@@ -110,7 +113,7 @@ def save_pretrained(
         ValueError: a weight is not finite in float16, or there is no such schedule.
     """
     runs.make_schedule(schedule, T)  # refuse what could not be read back
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     tensors = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
     for name, _ in model.named_parameters():  # buffers keep their precision
         tensors[name] = tensors[name].half()
