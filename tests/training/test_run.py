@@ -342,6 +342,14 @@ def test_a_run_that_diverged_goes_on_with_a_lower_rate(config, monkeypatch, tens
     assert more[-1].learning_rate == 5e-4
 
 
+def test_a_checkpoint_that_a_divergence_has_ruined_is_not_advised(config, monkeypatch):
+    counting(monkeypatch, 2, lambda loss: loss + 1e6)
+    list(train(replace(config, steps=2)))
+    counting(monkeypatch, 1, lambda loss: loss * float("nan"))
+    with pytest.raises(FloatingPointError, match="at step 3: start again in another folder, with"):
+        list(train(replace(config, resume=True)))
+
+
 def test_a_gradient_that_is_not_finite_ends_the_run_too(config, monkeypatch):
     def exploding(model, *arguments):
         loss = diffusion_loss(model, *arguments)
@@ -349,7 +357,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run_too(config, monkeypatch):
         return loss
 
     monkeypatch.setattr(training, "diffusion_loss", exploding)
-    with pytest.raises(FloatingPointError, match="at step 1: no checkpoint .*, so start again"):
+    with pytest.raises(FloatingPointError, match="at step 1: start again in another folder"):
         list(train(config))
     assert runs.complete_checkpoints(config.out) == []
 
@@ -456,6 +464,16 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_checkpoint_before(
     whole = replace(config, out=tmp_path / "whole", steps=6)
     list(train(whole))
     assert_equal_bits(config.out / "checkpoints/step-000006", whole.out / "checkpoints/step-000006")
+
+
+def test_a_disk_too_full_for_a_line_of_the_log_is_one_sentence_too(config, monkeypatch):
+    def full(self, records, seconds):
+        if records[0].step == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run.RunLog, "write", full)
+    with pytest.raises(OSError, match="^the disk of .*run is full: step-000002 is kept; make room"):
+        list(train(config))
 
 
 def test_a_disk_that_cannot_sync_folders_will_do(config, monkeypatch):

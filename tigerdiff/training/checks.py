@@ -8,6 +8,8 @@ import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+RUINED = 10.0  # a loss far above 1, which is what answering 0 gets: the weights are of no use
+
 if TYPE_CHECKING:
     from tigerdiff.training.config import TrainConfig
     from tigerdiff.unet import UNet
@@ -93,3 +95,43 @@ def check_same_run(config: TrainConfig, network: UNet, state: dict[str, Any]) ->
                 f"{name} is {ours!r} but the run in {config.out} has {then!r}: "
                 f"resume with the same {name}, or start a new run in another folder"
             )
+
+
+def starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, int]:
+    """Return the checkpoint to go on from and its step, or (None, 0).
+
+    Raises:
+        FileExistsError: if there is a run, and none is to be resumed.
+        FileNotFoundError, ValueError: if there is nothing to resume, or another run.
+    """
+    from tigerdiff.training import checkpoints
+
+    if not config.resume:
+        if there := checkpoints.complete_checkpoints(config.out):
+            raise FileExistsError(
+                f"{config.out} holds a run already ({there[-1].name}): go on with --resume "
+                "(resume=True), or choose another out"
+            )
+        return None, 0
+    folder = checkpoints.find_checkpoint(config.out)
+    state = checkpoints.read_state(folder)
+    check_same_run(config, network, state)
+    return folder, state["step"]
+
+
+def advice_on_divergence(config: TrainConfig, step: int, saved_loss: float) -> str:
+    """Return the sentence on a loss or gradient that is no longer finite.
+
+    Args:
+        config: of the run.
+        step: at which it is so.
+        saved_loss: at the newest checkpoint; where it is large that one is ruined too.
+    """
+    from tigerdiff.training.checkpoints import complete_checkpoints
+
+    there = complete_checkpoints(config.out)
+    lower = f"a lower learning rate than {config.learning_rate:g} (--learning-rate)"
+    remedy = f"start again in another folder, with {lower}"
+    if there and saved_loss < RUINED:
+        remedy = f"go on from {there[-1].name} with --resume (resume=True) and {lower}"
+    return f"the loss or its gradient is no longer finite at step {step}: {remedy}"

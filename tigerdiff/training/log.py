@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -28,8 +29,12 @@ class RunLog:
         self.warnings.setLevel(logging.WARNING)
         logging.getLogger("tigerdiff").addHandler(self.warnings)
 
-    def begin(self, start: int) -> None:
-        """Open log.csv without the lines after ``start``, which come again, and half a line."""
+    def begin(self, start: int) -> float:
+        """Open log.csv without the lines after ``start``, which come again, and half a line.
+
+        Returns:
+            The loss in the last line that stays; NaN where there is none.
+        """
         path, kept = self.out / "log.csv", []
         if start and path.exists():
             rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
@@ -38,6 +43,8 @@ class RunLog:
         with replacing(path) as part:
             part.write_text("\n".join([COLUMNS, *(",".join(row) for row in kept)]) + "\n")
         self.table = path.open("ab", buffering=0)  # on a full disk nothing waits to be written
+        self.loss = float(kept[-1][1]) if kept else math.nan
+        return self.loss
 
     def write(self, records: Sequence[tuple[int, float, float, float]], seconds: float) -> None:
         """Add (step, loss, images per second, learning rate) of steps that took ``seconds``."""
@@ -47,6 +54,7 @@ class RunLog:
             self.seconds += seconds / len(records)
             lines.append(f"{step},{loss:.6g},{speed:.4g},{learning_rate:.6g},{self.seconds:.3f}\n")
         self.table.write("".join(lines).encode())
+        self.loss = records[-1][1]
 
     def close(self) -> None:
         """Close both files."""

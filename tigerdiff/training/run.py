@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
@@ -23,7 +24,7 @@ from tigerdiff.data.tensors import to_uint8
 from tigerdiff.diffusion import NoiseSchedule, make_schedule
 from tigerdiff.sampling import ddim
 from tigerdiff.training import checkpoints
-from tigerdiff.training.checks import check_same_run
+from tigerdiff.training.checks import advice_on_divergence, starting_point
 from tigerdiff.training.config import TrainConfig
 from tigerdiff.training.ema import EMA
 from tigerdiff.training.examples import Examples, load_examples
@@ -91,6 +92,14 @@ def open_run(config: TrainConfig, stop: Event) -> Iterator[Run]:
         except (GeneratorExit, KeyboardInterrupt):
             run.save_interrupted()
             raise
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            there = checkpoints.complete_checkpoints(out)
+            raise OSError(
+                f"the disk of {out} is full: {there[-1].name if there else 'nothing'} is kept; "
+                "make room, then go on with --resume (resume=True)"
+            ) from error
 
 
 class Run:
@@ -127,6 +136,7 @@ class Run:
         self.optimizer = accelerator.prepare(adamw(network, config.learning_rate))
         self.examples, self.content = examples, examples.content()
         self.step = self.saved = 0
+        self.saved_loss = math.nan
         self.stopped, self.whole = False, True  # not whole: while an update is half done
         self.measured: list[Tensor] = []  # loss and gradient norm of the steps not yet logged
 
@@ -140,7 +150,7 @@ class Run:
                 scaler.load_state_dict(state["scaler"])
             self.warn_of_other_data(state)
         if self.log:  # all is in order: only now change what an earlier run has left
-            self.log.begin(start)
+            self.saved_loss = self.log.begin(start)
             with replacing(self.out / "config.json") as part:
                 part.write_text(json.dumps(self.config.to_json(), indent=2) + "\n")
         if self.config.compile:
@@ -211,7 +221,7 @@ class Run:
         may_overflow = scaler is not None and scaler.get_scale() >= 1
         for k, (loss, norm) in enumerate(rows, first):
             if not (math.isfinite(loss) and (math.isfinite(norm) or may_overflow)):
-                raise FloatingPointError(diverged(self.config, k))
+                raise FloatingPointError(advice_on_divergence(self.config, k, self.saved_loss))
             records.append(TrainStep(k, loss, speed, self.config.learning_rate_at(k)))
         if self.log:
             self.log.write(records, seconds)
@@ -227,6 +237,7 @@ class Run:
                 config=self.config.to_json(), images=self.seen(self.step), content=self.content,
                 scaler=scaler.state_dict() if scaler else None, keep_last=self.config.keep_last,
             )  # fmt: skip
+            self.saved_loss = self.log.loss
         self.saved = self.step
 
     def save_interrupted(self) -> None:
@@ -241,26 +252,6 @@ class Run:
 def adamw(network: nn.Module, learning_rate: float) -> torch.optim.AdamW:
     """Return the optimiser of :func:`tigerdiff.train`."""
     return torch.optim.AdamW(network.parameters(), learning_rate, (0.9, 0.99), fused=True)
-
-
-def starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, int]:
-    """Return the checkpoint to go on from and its step, or (None, 0).
-
-    Raises:
-        FileExistsError: if there is a run, and none is to be resumed.
-        FileNotFoundError, ValueError: if there is nothing to resume, or another run.
-    """
-    if not config.resume:
-        if there := checkpoints.complete_checkpoints(config.out):
-            raise FileExistsError(
-                f"{config.out} holds a run already ({there[-1].name}): go on with --resume "
-                "(resume=True), or choose another out"
-            )
-        return None, 0
-    folder = checkpoints.find_checkpoint(config.out)
-    state = checkpoints.read_state(folder)
-    check_same_run(config, network, state)
-    return folder, state["step"]
 
 
 def draw_grid(
@@ -279,15 +270,3 @@ def draw_grid(
 def is_due(every: int, step: int, last: int) -> bool:
     """Say whether something is due at a step that comes every so many, and at the last."""
     return every > 0 and (step % every == 0 or step == last)
-
-
-def diverged(config: TrainConfig, step: int) -> str:
-    """Return the sentence on a loss or gradient that is no longer finite."""
-    there = checkpoints.complete_checkpoints(config.out)
-    lower = f"a lower learning rate than {config.learning_rate:g} (--learning-rate)"
-    remedy = (
-        f"go on from {there[-1].name} with --resume (resume=True) and {lower}"
-        if there
-        else f"no checkpoint was written before, so start again with {lower}"
-    )
-    return f"the loss or its gradient is no longer finite at step {step}: {remedy}"
