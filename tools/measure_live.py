@@ -87,11 +87,12 @@ def measure(
 
 def main(draws: int = 20) -> None:
     """Measure and write."""
+    path = chromium.find()
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
         live_assets.main(folder / "live")
         (folder / "live.html").write_text(PAGE, encoding="utf-8")
-        browser = playwright.chromium.launch(executable_path=chromium.find(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         found: dict[str, Any] = {}
         for what, request in REQUESTS.items():
             page = browser.new_page()

@@ -80,7 +80,7 @@ function figure(target, caption) {
 }
 
 // x_t and the believed x0 side by side: live while they are computed, with a slider afterwards.
-function trajectory(size, noisy = "noisy picture x_t") {
+function trajectory(size, noisy = "noisy picture xₜ") {
   const [left, right] = [canvas(size, noisy), canvas(size, "clean picture that the network predicts")];
   const scrub = slider("Look back", 0, 0, 0, 1, () => "");
   scrub.show(false);

@@ -52,7 +52,7 @@ function mountPhoto(root) {
   const fields = samplerFields(model?.name);
   const file = make("input", { type: "file", accept: "image/*" });
   const choose = make("label", { class: "live-drop" }, make("span", {}, "Choose a photo, or drop one here. It stays in your browser."), file);
-  const strength = slider("Strength", 0.6, 0.05, 1, 0.05, (x) => `${Math.round(100 * x)} %`);
+  const strength = slider("Strength", 0.7, 0.05, 1, 0.05, (x) => `${Math.round(100 * x)} %`);
   const start = () => Math.round(T * strength.value());
   const own = canvas(size, "your picture, not chosen yet");
   const view = trajectory(size);

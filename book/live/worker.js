@@ -80,9 +80,9 @@ async function denoiser(model, { condition, ids, negative, guidance_scale = 1 })
     const words = async (tokens) => floats(await text({ ids: integers(tokens) }), model.words);
     return guided(told({ words: await words(ids) }), told({ words: await words(negative) }), guidance_scale);
   }
-  if (condition) {
-    const nothing = condition.map(() => -1);
-    return guided(told({ condition: integers(condition) }), told({ condition: integers(nothing) }), guidance_scale);
+  if (model.conditions?.length) {
+    const nothing = model.conditions.map(() => -1);
+    return guided(told({ condition: integers(condition ?? nothing) }), told({ condition: integers(nothing) }), guidance_scale);
   }
   return told({});
 }
