@@ -778,14 +778,14 @@ def test_noise_has_hard_pixels_in_all_frames_and_other_pictures_are_smooth():
 
 def test_a_table_is_aligned_text_and_stacks_on_the_phone(open_page):
     rows = [
-        {"sampler": "DDPM", "steps": 1000, "distance": 15.934},
-        {"sampler": "DDIM <b>", "steps": 25, "distance": torch.tensor(18.5)},
+        {"sampler": "DDPM", "steps": 1000, "distance": 15.934, "error": "−1.5 ± 0.2"},
+        {"sampler": "DDIM <b>", "steps": 25, "distance": torch.tensor(18.5), "error": ""},
     ]
     table = td.table(rows, caption="Samplers")
     assert str(table).split("\n") == [
         "Samplers",
-        "sampler   steps  distance",
-        "DDPM      1,000      15.9",
+        "sampler   steps  distance       error",
+        "DDPM      1,000      15.9  −1.5 ± 0.2",
         "DDIM <b>     25      18.5",
     ]
     wide, narrow = (open_page(html(table), width=width) for width in (1280, 390))
@@ -796,7 +796,7 @@ def test_a_table_is_aligned_text_and_stacks_on_the_phone(open_page):
         }
         for page in (wide, narrow)
     ]
-    assert [len(each) for each in heights] == [1, 3]
+    assert [len(each) for each in heights] == [1, 4]
     assert "steps" in narrow.locator("td").first.evaluate(
         "e => getComputedStyle(e, '::before').content"
     )

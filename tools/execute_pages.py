@@ -144,7 +144,7 @@ def main() -> None:
     """Execute what the command line names; stop with an error if a page fails."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pages", nargs="*", help="names as in _toc.yml; default: all")
-    parser.add_argument("--check", action="store_true", help="no network, and sliders are moved")
+    parser.add_argument("--check", action="store_true", help="no network")
     options = parser.parse_args()
     listed = listed_pages(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
     if unknown := set(options.pages) - set(listed):

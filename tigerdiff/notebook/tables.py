@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from tigerdiff.notebook.pictures import figure_html
+
+# A column of these, and of empty cells, is aligned at the right: 1,000, −0.3, 12 %, 15.9 ± 0.5.
+NUMBER = re.compile(r"|[-−+]?\d[\d.,]*(e[-+]?\d+)?(\s?%|\s?±\s?[\d.,]+)?")
 
 
 def table(
@@ -20,6 +24,7 @@ def table(
 
     Args:
         rows: column -> value, the same columns in each row; a value is a text or a number.
+            Columns of numbers are aligned at the right, also if they are texts ("15.9 ± 0.5").
         caption: a sentence above the table.
         digits: significant digits of a float.
 
@@ -40,10 +45,13 @@ class Table:
     def __init__(self, rows: list[Mapping[str, Any]], caption: str | None, digits: int) -> None:
         self._columns, self._caption = list(rows[0]), caption
         self._cells = [[_cell(row[name], digits) for name in self._columns] for row in rows]
-        self._numeric = [all(is_number for _, is_number in column) for column in zip(*self._cells)]
+        self._numeric = [
+            any(column) and all(NUMBER.fullmatch(text) for text in column)
+            for column in zip(*self._cells, strict=True)
+        ]
 
     def __str__(self) -> str:
-        lines = [self._columns, *([text for text, _ in row] for row in self._cells)]
+        lines = [self._columns, *self._cells]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         aligned = [
             "  ".join(
@@ -64,7 +72,7 @@ class Table:
         )
         body = ""
         for row in self._cells:
-            first, *others = [escape(text) for text, _ in row]
+            first, *others = map(escape, row)
             body += f'<tr><th scope="row"{kinds[0]}>{first}</th>' + "".join(
                 f'<td{kind} data-column="{name}">{text}</td>'
                 for text, name, kind in zip(others, columns[1:], kinds[1:], strict=True)
@@ -80,9 +88,8 @@ class Table:
         return {"text/html": self._html(), "text/plain": str(self)}
 
 
-def _cell(value: Any, digits: int) -> tuple[str, bool]:
-    """Return the text of a value, and whether it is a number."""
+def _cell(value: Any, digits: int) -> str:
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value), False
-    return (f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}g}"), True
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}g}"
