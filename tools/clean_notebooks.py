@@ -2,7 +2,7 @@
 
 A cell tagged nbval-check-output keeps its output: the tests compare it.
 
-python tools/clean_notebooks.py            rewrites book/*.ipynb
+python tools/clean_notebooks.py            rewrites the notebooks below book/
 """
 
 from pathlib import Path

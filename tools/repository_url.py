@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FILES = ("README.md", "CONTRIBUTING.md", "CITATION.cff", "pyproject.toml", "_config.yml")
-PAGES = ("book/*.md", "book/*.ipynb")
+PAGES = ("book/**/*.md", "book/**/*.ipynb", "instructor/**/*.md", "instructor/**/*.ipynb")
 SLUG = r"([\w-]+)/([\w.-]*\w)"
 
 
