@@ -210,16 +210,21 @@ def test_resume_refuses_another_run_and_changes_nothing(config, tmp_path):
 def test_painted_tigers_are_trained_on_in_their_order_each_once(config, monkeypatch):
     seen = []
 
-    def recording(model, schedule, x0, *others):
+    def recording(model, schedule, x0, t, eps, condition):
         seen.append(to_uint8(x0))
-        return diffusion_loss(model, schedule, x0, *others)
+        labels.extend(condition.tolist())
+        return diffusion_loss(model, schedule, x0, t, eps, condition)
 
+    labels = []
     monkeypatch.setattr(training, "diffusion_loss", recording)
-    part = replace(config, data="painted", seed=3, steps=3)
+    part = replace(config, data="painted", seed=3, steps=3, conditional=True, condition_dropout=0.0)
     list(train(part))
     assert runs.read_state(runs.find_checkpoint(config.out))["images"] == 3 * 4
     list(train(replace(part, steps=5, resume=True)))
-    assert torch.equal(torch.cat(seen), procedural_tigers(20, SIZE, 3)[0])
+    images, tigers = procedural_tigers(20, SIZE, 3)
+    assert torch.equal(torch.cat(seen), images)
+    words = part.network().classes
+    assert labels == [[words[n].index(getattr(tiger, n)) for n in words] for tiger in tigers]
     assert runs.read_state(runs.find_checkpoint(config.out))["images"] == 5 * 4
     assert (config.out / "log.txt").read_text() == ""
 
