@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-import tigerdiff.data.photos
 import tigerdiff.drawing
 from tigerdiff import cli
 from tigerdiff.commands import options
@@ -27,6 +26,7 @@ from tigerdiff.data.painted import read_tigers
 from tigerdiff.sampling import SAMPLERS
 from tigerdiff.tigers.paint import procedural_tigers
 from tigerdiff.training import checkpoints as runs
+from tigerdiff.training import examples
 from tigerdiff.training.config import TrainConfig
 
 NOT_AN_ERROR = ("skipped ", "photos: ", "A step holds about ")
@@ -276,7 +276,7 @@ def test_an_interrupt_before_the_first_step_says_so(photos, tmp_path, tigerdiff_
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tigerdiff.data.photos, "load_folder", interrupted)
+    monkeypatch.setattr(examples, "read_folder", interrupted)
     code, _, err = tigerdiff_says("train", "--data", photos, "--out", tmp_path / "run", *TINY)
     assert code == 130
     assert err.endswith("Stopped before the first step: there was nothing to save.\n")

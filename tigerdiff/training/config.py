@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -28,8 +27,6 @@ LEAST = {  # that each whole number may be
     **{"image_size": 1, "channels": 8, "steps": 1, "batch_size": 1, "warmup_steps": 0, "T": 1},
     **{"blocks": 1, "seed": 0, "checkpoint_every": 1, "sample_every": 0, "keep_last": 1},
 }
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -182,32 +179,6 @@ class TrainConfig:
                 prediction=self.prediction,
                 classes=self.classes,
             )
-
-    def images(self, progress: bool = True) -> Tensor | None:
-        """Return the images to train on, uint8 (N, 3, image_size, image_size); None: painted.
-
-        Raises:
-            ValueError: if ``data`` is a tensor of another shape or dtype.
-            FileNotFoundError: if ``data`` is no folder, or holds no photo that can be used.
-        """
-        if self.painted:
-            if Path("painted").is_dir():
-                logger.warning("painted tigers are used; the folder painted would be ./painted")
-            return None
-        if isinstance(self.data, (str, Path)):
-            from tigerdiff.data.photos import load_folder
-
-            return load_folder(self.data, self.image_size, progress=progress)
-        import torch
-
-        wanted = (3, self.image_size, self.image_size)
-        dtype, shape = (getattr(self.data, name, None) for name in ("dtype", "shape"))
-        if dtype != torch.uint8 or tuple(shape or ())[1:] != wanted:
-            raise ValueError(
-                f"data must be uint8 (N, 3, {self.image_size}, {self.image_size}) as image_size "
-                f"says (got {type(self.data).__name__} {tuple(shape or ())} {dtype})"
-            )
-        return self.data
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step: it rises evenly over the warm-up, then stays."""

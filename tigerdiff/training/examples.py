@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from tigerdiff.data.batches import batches
 from tigerdiff.data.painted import painted_batches
+from tigerdiff.data.photos import read_folder
+from tigerdiff.data.tensors import described
 from tigerdiff.training.config import TrainConfig
 from tigerdiff.training.labels import read_labels
+
+logger = logging.getLogger(__name__)
 
 
 class Examples(NamedTuple):
@@ -34,22 +40,32 @@ def content_of(tensor: Tensor) -> str:
 
 
 def load_examples(config: TrainConfig, progress: bool = True) -> Examples:
-    """Read the images and labels that a configuration names.
+    """Read the images that a configuration names, and their labels if it is conditional.
 
     Raises:
-        FileNotFoundError, ValueError: as :meth:`TrainConfig.images`; or if a picture of a
-            conditional run cannot be used, as labels go by the names of the files.
+        ValueError: if ``data`` is a tensor of another shape or dtype, or its table of labels does
+            not fit.
+        FileNotFoundError: if ``data`` is no folder, or holds no photo that can be used.
     """
-    images, labels = config.images(progress), config.labels
-    if images is not None and config.conditional and isinstance(config.data, Path):
-        assert config.classes
-        labels = read_labels(config.data, config.classes)
-        if len(labels) != len(images):
-            raise ValueError(
-                f"{len(labels) - len(images)} pictures of {config.data} cannot be used (log.txt "
-                "names them): delete them or take new copies, as labels go by the files' names"
-            )
-    return Examples(images, labels)
+    size, data = config.image_size, config.data
+    if config.painted:
+        if Path("painted").is_dir():
+            logger.warning("painted tigers are used; the folder painted would be ./painted")
+        return Examples(None, None)
+    if isinstance(data, (str, Path)):
+        images, names = read_folder(data, size, progress=progress)
+        classes = config.classes if config.conditional else None
+        return Examples(images, read_labels(Path(data), classes, names) if classes else None)
+    if (
+        not isinstance(data, Tensor)
+        or data.dtype != torch.uint8
+        or data.shape[1:] != (3, size, size)
+    ):
+        got = described(data) if isinstance(data, Tensor) else type(data).__name__
+        raise ValueError(
+            f"data must be uint8 (N, 3, {size}, {size}) as image_size says (got {got})"
+        )
+    return Examples(data, config.labels)
 
 
 def stream(

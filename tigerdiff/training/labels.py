@@ -9,8 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tigerdiff.data.files import find_pictures
-
 WORDS = range(2, 51)  # how many different ones make a column of metadata.csv an attribute
 NO_ATTRIBUTES = {"file_name", "text"}
 
@@ -42,8 +40,8 @@ def read_classes(folder: Path) -> dict[str, list[str]]:
     return classes
 
 
-def read_labels(folder: Path, classes: Mapping[str, Sequence[str]]) -> Tensor:
-    """Return the labels of a folder's pictures in the order of their names, int64 (N, A).
+def read_labels(folder: Path, classes: Mapping[str, Sequence[str]], names: Sequence[str]) -> Tensor:
+    """Return the labels of the named pictures of a folder, int64 (N, A).
 
     -1 stands where the table has no row for a picture, or an empty cell.
 
@@ -51,18 +49,14 @@ def read_labels(folder: Path, classes: Mapping[str, Sequence[str]]) -> Tensor:
         ValueError: if the table names none of the pictures.
     """
     known = {row["file_name"]: row for row in read_table(folder)}
-    names = list(find_pictures(folder)[0])
     if not known.keys() & set(names):
         raise ValueError(f"{folder / 'metadata.csv'} names no picture that is in {folder}")
-    return torch.tensor(
-        [
-            [
-                words.index(word) if (word := known.get(file, {}).get(name)) in words else -1
-                for name, words in classes.items()
-            ]
-            for file in names
-        ]
-    )
+    rows = [known.get(file, {}) for file in names]
+    labels = [
+        [list(words).index(row[name]) if row.get(name) in words else -1 for row in rows]
+        for name, words in classes.items()
+    ]
+    return torch.tensor(labels).T
 
 
 def read_table(folder: Path) -> list[dict[str, str]]:
