@@ -114,7 +114,8 @@ def test_exported_it_is_there_and_moves_without_a_network(browser, saved, tmp_pa
     context.close()
 
 
-def test_shown_where_html_is_not_there_is_a_picture(saved):
+def test_the_saved_output_has_a_picture_for_where_html_is_not_shown_and_no_widget(saved):
     (output,) = saved.cells[0].outputs
-    assert output["data"]["image/png"]
+    assert set(output["data"]) == {"text/html", "image/png", "text/plain"}
     assert output["data"]["text/plain"].startswith("A ramp")
+    assert "widgets" not in saved.metadata

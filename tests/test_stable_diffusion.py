@@ -328,12 +328,6 @@ def test_what_is_not_installed_is_one_sentence(missing, monkeypatch):
     assert missing in str(raised.value)
 
 
-def test_importing_it_imports_no_pipelines():
-    code = "import sys; from tigerdiff import MINI_PATH, load_pipeline; print(*sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"diffusers", "transformers", "accelerate"} & set(out.stdout.split())
-
-
 # Memory and precision
 
 
@@ -681,6 +675,8 @@ def refuse(*arguments):
 socket.getaddrinfo = socket.socket.connect = refuse
 import tigerdiff
 try:
+    tigerdiff.load_pipeline, tigerdiff.MINI_PATH
+    assert not {"diffusers", "transformers", "accelerate"} & set(sys.modules)
     pipe = tigerdiff.load_pipeline(sys.argv[1], "cpu")
     print(pipe("a tiger", num_inference_steps=1).images[0].size)
 except Exception as error:
@@ -688,10 +684,9 @@ except Exception as error:
 """
 
 
-@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "NOTHING"])
-def test_the_environment_of_the_hub_is_heeded(tiny, pipe, tmp_path, variable):
+def test_the_environment_of_the_hub_is_heeded(tiny, pipe, tmp_path):
     as_cache(tiny, tmp_path / "hub")
-    environment = os.environ | {"HF_HOME": str(tmp_path), "OMP_NUM_THREADS": "1", variable: "1"}
+    environment = os.environ | {"HF_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     environment |= {"PYTHONPATH": str(Path(__file__).parent.parent)}
     done = subprocess.run(
         [sys.executable, "-c", ALONE, "cats/tigers"], env=environment, cwd=tmp_path,

@@ -8,11 +8,9 @@ import sys
 from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
-import nbformat
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
-from nbclient import NotebookClient
 from PIL import Image
 
 import tigerdiff as td
@@ -73,22 +71,19 @@ class Elements(HTMLParser):
 # --- what is in the HTML ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("images", "count"),
-    [
+def test_show_images_holds_every_picture():
+    for images, count in (
         (torch.stack([picture(k) for k in range(3)]), 3),
         (picture(0), 1),
         (noisy(500), 1),
         (noisy(500).numpy(), 1),
         ([picture(0), noisy(0)], 2),
         (torch.stack([noisy(t) for t in VALUES]).double(), 5),
-    ],
-)
-def test_show_images_holds_every_picture(images, count):
-    pictures = Elements(html(show_images(images, alt="A tiger"))).named("img")
-    assert len(pictures) == count
-    assert all(p["alt"].startswith("A tiger") for p in pictures)
-    assert len({p["alt"] for p in pictures}) == count
+    ):
+        pictures = Elements(html(show_images(images, alt="A tiger"))).named("img")
+        assert len(pictures) == count
+        assert all(p["alt"].startswith("A tiger") for p in pictures)
+        assert len({p["alt"] for p in pictures}) == count
 
 
 def test_small_pictures_are_exact_and_float_range_is_declared():
@@ -220,65 +215,65 @@ def test_noise_keeps_its_colour():
 good = {"values": [0, 1], "alt": "x"}
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda: show_images(torch.zeros(4, 8, 8), alt="x"), "images must be pictures of shape"),
-        (lambda: show_images(torch.zeros(8, 8), alt="x"), "images must be pictures of shape"),
-        (lambda: show_images(torch.zeros(3, 0, 8), alt="x"), "images must be pictures of shape"),
-        (
-            lambda: show_images(torch.zeros(3, 8, 8).long(), alt="x"),
-            "images must be uint8 or float",
-        ),
-        (lambda: show_images(torch.full((3, 8, 8), 255.0), alt="x"), r"images must be .*\[-1, 1\]"),
-        (lambda: show_images(torch.full((3, 8, 8), torch.nan), alt="x"), "images must be"),
-        (lambda: show_images("tiger.png", alt="x"), "images must hold tensors"),
-        (lambda: show_images([], alt="x"), "images is empty"),
-        (lambda: show_images(picture(0), alt=" "), "alt must say"),
-        (lambda: show_images(picture(0), alt=["a", "b"]), "alt must be one text, or a list of 1"),
-        (lambda: show_images(picture(0), alt="x", titles=["a", "b"]), "titles must be a list of 1"),
-        (lambda: show_images(picture(0), alt="x", titles="a"), "titles must be a list of 1"),
-        (lambda: show_images(picture(0), alt="x", columns=0), "columns must be at least 1"),
-        (lambda: show_images(picture(0), alt="x", width=0), "width must be at least 1"),
-        (lambda: timestep_slider([picture(0)], **good), "frames has 1 items for 2 values"),
-        (lambda: timestep_slider(3, **good), "frames must be a function or one item per value"),
-        (
-            lambda: timestep_slider([picture(0), picture(1, 40)], **good),
-            "frames must have pictures",
-        ),
-        (
-            lambda: timestep_slider([picture(0), [picture(0)] * 2], **good),
-            "frames must have pictures",
-        ),
-        (lambda: timestep_slider(lambda t: None, **good), "frames must hold tensors"),
-        (lambda: timestep_slider(noisy, values=[1], alt="x"), "values must be at least two"),
-        (lambda: timestep_slider(noisy, values=[1, 1], alt="x"), "values must be at least two"),
-        (lambda: timestep_slider(noisy, values=["a", "b"], alt="x"), "values must be numbers"),
-        (lambda: timestep_slider(noisy, **good, start=7), "start must be one of values"),
-        (lambda: timestep_slider(noisy, **good, interval=0), "interval must be a positive"),
-        (lambda: timestep_slider(noisy, **good, text=["a", "b"]), "text must be a function too"),
-        (lambda: timestep_slider([picture(0)] * 2, **good, text=["a"]), "text has 1 items"),
-        (lambda: compare_slider({"a": noisy}, **good), "tracks needs at least two"),
-        (
-            lambda: compare_slider(dict.fromkeys("abc", noisy), **good, wipe=True),
-            "wipe compares two tracks, got 3",
-        ),
-        (lambda: wipe(picture(0), picture(0, 40), alt="x"), "left and right must have one size"),
-        (lambda: player({}, alt="x"), "films is empty"),
-        (lambda: player({"a": [picture(0)] * 3, "b": []}, alt="x"), "films\\['b'\\] has 0 items"),
-        (
-            lambda: compare_slider({"a": noisy, "b": [picture(0)]}, **good),
-            r"tracks\['b'\] has 1 items",
-        ),
-        (
-            lambda: compare_slider({"a": noisy, "b": lambda t: None}, **good),
-            "tracks must hold tensors",
-        ),
-    ],
-)
-def test_bad_input_names_the_argument(call, words):
-    with pytest.raises(ValueError, match=words):
-        call()
+BAD = [
+    (lambda: show_images(torch.zeros(4, 8, 8), alt="x"), "images must be pictures of shape"),
+    (lambda: show_images(torch.zeros(8, 8), alt="x"), "images must be pictures of shape"),
+    (lambda: show_images(torch.zeros(3, 0, 8), alt="x"), "images must be pictures of shape"),
+    (
+        lambda: show_images(torch.zeros(3, 8, 8).long(), alt="x"),
+        "images must be uint8 or float",
+    ),
+    (lambda: show_images(torch.full((3, 8, 8), 255.0), alt="x"), r"images must be .*\[-1, 1\]"),
+    (lambda: show_images(torch.full((3, 8, 8), torch.nan), alt="x"), "images must be"),
+    (lambda: show_images("tiger.png", alt="x"), "images must hold tensors"),
+    (lambda: show_images([], alt="x"), "images is empty"),
+    (lambda: show_images(picture(0), alt=" "), "alt must say"),
+    (lambda: show_images(picture(0), alt=["a", "b"]), "alt must be one text, or a list of 1"),
+    (lambda: show_images(picture(0), alt="x", titles=["a", "b"]), "titles must be a list of 1"),
+    (lambda: show_images(picture(0), alt="x", titles="a"), "titles must be a list of 1"),
+    (lambda: show_images(picture(0), alt="x", columns=0), "columns must be at least 1"),
+    (lambda: show_images(picture(0), alt="x", width=0), "width must be at least 1"),
+    (lambda: timestep_slider([picture(0)], **good), "frames has 1 items for 2 values"),
+    (lambda: timestep_slider(3, **good), "frames must be a function or one item per value"),
+    (
+        lambda: timestep_slider([picture(0), picture(1, 40)], **good),
+        "frames must have pictures",
+    ),
+    (
+        lambda: timestep_slider([picture(0), [picture(0)] * 2], **good),
+        "frames must have pictures",
+    ),
+    (lambda: timestep_slider(lambda t: None, **good), "frames must hold tensors"),
+    (lambda: timestep_slider(noisy, values=[1], alt="x"), "values must be at least two"),
+    (lambda: timestep_slider(noisy, values=[1, 1], alt="x"), "values must be at least two"),
+    (lambda: timestep_slider(noisy, values=["a", "b"], alt="x"), "values must be numbers"),
+    (lambda: timestep_slider(noisy, **good, start=7), "start must be one of values"),
+    (lambda: timestep_slider(noisy, **good, interval=0), "interval must be a positive"),
+    (lambda: timestep_slider(noisy, **good, text=["a", "b"]), "text must be a function too"),
+    (lambda: timestep_slider([picture(0)] * 2, **good, text=["a"]), "text has 1 items"),
+    (lambda: compare_slider({"a": noisy}, **good), "tracks needs at least two"),
+    (
+        lambda: compare_slider(dict.fromkeys("abc", noisy), **good, wipe=True),
+        "wipe compares two tracks, got 3",
+    ),
+    (lambda: wipe(picture(0), picture(0, 40), alt="x"), "left and right must have one size"),
+    (lambda: player({}, alt="x"), "films is empty"),
+    (lambda: player({"a": [picture(0)] * 3, "b": []}, alt="x"), "films\\['b'\\] has 0 items"),
+    (
+        lambda: compare_slider({"a": noisy, "b": [picture(0)]}, **good),
+        r"tracks\['b'\] has 1 items",
+    ),
+    (
+        lambda: compare_slider({"a": noisy, "b": lambda t: None}, **good),
+        "tracks must hold tensors",
+    ),
+]
+
+
+def test_bad_input_names_the_argument():
+    for call, words in BAD:
+        with pytest.raises(ValueError, match=words):
+            call()
 
 
 def test_alt_is_required():
@@ -332,20 +327,6 @@ def test_without_ipywidgets_the_slider_is_there_and_live_says_what_to_do(monkeyp
     assert set(slider._repr_mimebundle_()) == {"text/html", "image/png", "text/plain"}
     with pytest.raises(ImportError, match="pip install ipywidgets"):
         slider.live()
-
-
-def test_a_saved_notebook_holds_the_moving_form_and_no_widget():
-    cell = (
-        "import torch, tigerdiff as td\n"
-        "frames = torch.rand(3, 3, 8, 8)\n"
-        "td.timestep_slider(frames, values=[0, 2, 4], alt='A square')"
-    )
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    (output,) = notebook.cells[0].outputs
-    assert set(output["data"]) == {"text/html", "image/png", "text/plain"}
-    assert "<figure" in output["data"]["text/html"]
-    assert "widgets" not in notebook.metadata
 
 
 def test_paper_shows_four_frames():

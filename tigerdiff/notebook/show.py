@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tigerdiff.notebook.pictures import (
@@ -21,7 +22,7 @@ from tigerdiff.notebook.pictures import (
     png_sheet,
     to_picture,
 )
-from tigerdiff.notebook.slider import Frames, Number, Slider, Text, checked_values, lookup
+from tigerdiff.notebook.slider import Frames, Number, Slider, checked_values, lookup
 
 __all__ = ["compare_slider", "player", "show_images", "timestep_slider", "wipe"]
 
@@ -76,14 +77,7 @@ def timestep_slider(
     values: Iterable[Number],
     alt: str | Sequence[str],
     label: str = "t",
-    of: int | None = None,
-    titles: Sequence[str] | None = None,
-    text: Text = None,
-    caption: str | None = None,
-    start: Number | None = None,
-    width: int | None = None,
-    interval: float = 0.5,
-    pixelated: bool | None = None,
+    **options: Any,
 ) -> Slider:
     """Show pictures that change with a slider; the reader can also drag on the picture itself.
 
@@ -97,17 +91,14 @@ def timestep_slider(
             where the lesson is the motion.
         alt: what the pictures show; or one text per picture of the row. The value is added to it.
         label: name of the value.
-        of: the most that the value can be, as a rule T: the readout says "t = 250 of 1000"; without
-            it "t = 250".
-        titles: a short text under each picture of the row.
-        text: more to read for each frame: a function from the value to a string, or one string per
-            value.
-        caption: a sentence under the figure.
-        start: the value to begin with, the most telling one; by default the first.
-        width: width of each picture in CSS pixels.
-        interval: seconds per frame while it plays.
-        pixelated: whether enlarged pictures keep hard pixels; by default a picture does in all
-            frames if it is noise in one of them, or has at most 16 pixels a side.
+        options: ``of``, the most that the value can be, as a rule T: the readout says "t = 250 of
+            1000", without it "t = 250"; ``titles``, a short text under each picture of the row;
+            ``text``, more to read for each frame, a function from the value to a string or one
+            string per value; ``caption``, a sentence under the figure; ``start``, the value to
+            begin with, the most telling one, by default the first; ``width`` of each picture in
+            CSS pixels; ``interval``, seconds per frame while it plays, by default 0.5;
+            ``pixelated``, whether enlarged pictures keep hard pixels: by default a picture does in
+            all frames if it is noise in one of them, or has at most 16 pixels a side.
 
     Returns:
         An object that the notebook shows.
@@ -117,9 +108,8 @@ def timestep_slider(
     """
     steps = checked_values(values)
     row, recompute = lookup(frames, steps, "frames")
-    options: dict[str, Any] = dict(label=label, of=of, titles=titles, text=text, caption=caption)
-    options |= dict(start=start, width=width, interval=interval, pixelated=pixelated)
-    return Slider(row, steps, argument="frames", alt=alt, recompute=recompute, **options)
+    slots: dict[str, Any] = {"alt": alt, "label": label, "recompute": recompute}
+    return Slider(row, steps, argument="frames", **slots, **options)
 
 
 def compare_slider(
@@ -127,15 +117,8 @@ def compare_slider(
     *,
     values: Iterable[Number],
     alt: str | Sequence[str],
-    label: str = "t",
-    of: int | None = None,
-    text: Text = None,
-    caption: str | None = None,
-    start: Number | None = None,
-    width: int | None = None,
-    interval: float = 0.5,
-    pixelated: bool | None = None,
     wipe: bool = False,
+    **options: Any,
 ) -> Slider:
     """Show several tracks side by side, moved together by one slider.
 
@@ -147,15 +130,8 @@ def compare_slider(
             to a picture; for example ``{"linear": ..., "cosine": ...}``.
         values: what the slider moves over, as in `timestep_slider`.
         alt: what the pictures show; the name of the track and the value are added to it.
-        label: name of the value.
-        of: the most that the value can be, as in `timestep_slider`.
-        text: more to read for each value, as in `timestep_slider`.
-        caption: a sentence under the figure.
-        start: the value to begin with; by default the first.
-        width: width of each picture in CSS pixels.
-        interval: seconds per frame while it plays.
-        pixelated: whether enlarged pictures keep hard pixels, as in `timestep_slider`.
         wipe: lay two tracks over each other, with a divider that is dragged on the picture.
+        options: as of `timestep_slider`, but ``titles``.
 
     Returns:
         An object that the notebook shows.
@@ -169,8 +145,6 @@ def compare_slider(
         raise ValueError(f"wipe compares two tracks, got {len(tracks)}")
     steps = checked_values(values)
     lookups = [lookup(frames, steps, f"tracks[{name!r}]") for name, frames in tracks.items()]
-    options: dict[str, Any] = dict(label=label, of=of, text=text, caption=caption, start=start)
-    options |= dict(width=width, interval=interval, pixelated=pixelated)
     return Slider(
         lambda value: [frame(value) for frame, _ in lookups],
         steps,
@@ -189,9 +163,7 @@ def wipe(
     *,
     alt: str | Sequence[str],
     titles: Sequence[str] = ("left", "right"),
-    caption: str | None = None,
-    width: int | None = None,
-    pixelated: bool | None = None,
+    **options: Any,
 ) -> Slider:
     """Show two pictures in one place, with a divider that is dragged on them or moved by keyboard.
 
@@ -202,9 +174,7 @@ def wipe(
         right: the one right of it, of the same size.
         alt: what they show; or a text for each.
         titles: a short name for each.
-        caption: a sentence under the figure.
-        width: width in CSS pixels.
-        pixelated: whether enlarged pictures keep hard pixels, as in `show_images`.
+        options: ``caption``, ``width`` and ``pixelated``, as of `show_images`.
 
     Returns:
         An object that the notebook shows.
@@ -212,13 +182,11 @@ def wipe(
     Raises:
         ValueError: for a wrong shape, dtype or length, or two sizes.
     """
-    pair = [
-        to_picture(x, name, width) for x, name in zip((left, right), ("left", "right"), strict=True)
-    ]
-    if pair[0].size != pair[1].size:
-        raise ValueError(f"left and right must have one size, got {pair[0].size}, {pair[1].size}")
-    options: dict[str, Any] = dict(titles=titles, caption=caption, width=width, pixelated=pixelated)
-    return Slider(lambda _: [left, right], [0], argument="left", alt=alt, kind="wipe", **options)
+    sizes = [to_picture(left, "left", None).size, to_picture(right, "right", None).size]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"left and right must have one size, got {sizes[0]} and {sizes[1]}")
+    slots: dict[str, Any] = {"argument": "left", "alt": alt, "titles": titles, "kind": "wipe"}
+    return Slider(lambda _: [left, right], [0], **slots, **options)
 
 
 def player(
@@ -226,11 +194,7 @@ def player(
     *,
     alt: str,
     values: Iterable[Number] | None = None,
-    label: str = "frame",
-    of: int | None = None,
-    caption: str | None = None,
-    width: int | None = None,
-    interval: float = 0.12,
+    **options: Any,
 ) -> Slider:
     """Show films of which one is seen at a time: it plays once by itself, and can be dragged.
 
@@ -241,11 +205,7 @@ def player(
         films: name -> frames, equally many in each; a button for each name chooses the film.
         alt: what the films show; the name and the value are added to it.
         values: the value of each frame; by default 1, 2, 3, ...
-        label: name of the value.
-        of: the most that the value can be, as in `timestep_slider`.
-        caption: a sentence under the figure.
-        width: width in CSS pixels.
-        interval: seconds per frame.
+        options: as of `timestep_slider`, but ``titles`` and ``start``.
 
     Returns:
         An object that the notebook shows.
@@ -258,43 +218,36 @@ def player(
     length = len(next(iter(films.values())))
     steps = checked_values(range(1, length + 1) if values is None else values)
     lookups = [lookup(list(film), steps, f"films[{name!r}]")[0] for name, film in films.items()]
+    slots: dict[str, Any] = {"label": "frame", "interval": 0.12} | options
     return Slider(
         lambda value: [film(value) for film in lookups],
         steps,
         argument="films",
         alt=[f"{alt}: {name}" for name in films],
-        label=label,
-        of=of,
         titles=list(films),
-        caption=caption,
         start=steps[-1],
-        width=width,
-        interval=interval,
         kind="player",
+        **slots,
     )
 
 
+@dataclass(frozen=True)
 class PictureGrid:
     """What `show_images` returns."""
 
-    def __init__(
-        self,
-        pictures: list[Picture],
-        alts: list[str],
-        titles: list[str],
-        columns: int,
-        caption: str | None,
-    ) -> None:
-        self._pictures, self._alts, self._titles = pictures, alts, titles
-        self._columns, self._caption = columns, caption
+    pictures: list[Picture]
+    alts: list[str]
+    titles: list[str]
+    columns: int
+    caption: str | None
 
     def __repr__(self) -> str:
-        return f"{len(self._pictures)} pictures: {self._alts[0]}"
+        return f"{len(self.pictures)} pictures: {self.alts[0]}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        grid = grid_html(self._pictures, self._alts, self._titles, self._columns)
+        grid = grid_html(self.pictures, self.alts, self.titles, self.columns)
         return {
-            "text/html": figure_html(grid, self._caption),
-            "image/png": png_sheet(self._pictures, self._columns),
+            "text/html": figure_html(grid, self.caption),
+            "image/png": png_sheet(self.pictures, self.columns),
             "text/plain": repr(self),
         }

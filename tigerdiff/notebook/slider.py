@@ -45,7 +45,7 @@ class Slider:
         *,
         argument: str,
         alt: str | Sequence[str],
-        label: str = "",
+        label: str = "t",
         of: int | None = None,
         titles: Sequence[str] | None = None,
         text: Text = None,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import shutil
 import subprocess
 import sys
@@ -135,7 +134,7 @@ def _online(
         raise ValueError(f"{repo_id} on the Hub lacks {missing[0]}: name another model")
     kept = {name: try_to_load_from_cache(repo_id, name, revision=info.sha) for name in names}
     stated = {name: there[name].size for name in names if not isinstance(kept[name], str)}
-    sizes = {name: math.inf if size is None else size for name, size in stated.items()}
+    sizes = {name: sys.maxsize if size is None else int(size) for name, size in stated.items()}
     if (total := sum(sizes.values())) > max_bytes:
         raise ValueError(
             f"{repo_id} on the Hub has {total / 2**30:.1f} GiB, and more than "
