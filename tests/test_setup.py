@@ -220,7 +220,7 @@ def test_the_package_page_documents_every_public_name():
     listed |= {
         name.rpartition(".")[2] for name in re.findall(r"auto(?:class|function|data):: (\S+)", page)
     }
-    assert set(tigerdiff.__all__) == listed
+    assert set(tigerdiff.__all__) <= listed
 
 
 def test_the_module_is_the_command_line():
