@@ -9,6 +9,7 @@ import re
 import threading
 from pathlib import Path
 
+import chromium
 import export_onnx
 import fetch_onnxruntime
 import live_assets
@@ -24,13 +25,14 @@ from tigerdiff import sampling
 from tigerdiff.drawing import guided
 
 ROOT = Path(__file__).parent.parent
+CHROMIUM = chromium.find()
 SLOW = 120_000  # milliseconds: a network on two busy cores
 LARGEST = {"ddpm-tiger-32": 4e6, "ddpm-tiger-64": 11e6, "mini-sd-tiger": 32e6}
 TIMES = (1, 10, 250, 500, 750, 999, 1000)
-PAGE = """<!doctype html><html lang="en"><title>Live</title>
+PARTS = ("device", "noise", "photo", "words", "plane")
+PAGE = f"""<!doctype html><html lang="en"><title>Live</title>
 <link rel="stylesheet" href="live/live.css"><script src="live/live.js" defer></script>
-<main><div class="live" data-live="noise"></div><div class="live" data-live="photo"></div>
-<div class="live" data-live="words"></div><div class="live" data-live="plane"></div></main>"""
+<main>{"".join(f'<div class="live" data-live="{name}"></div>' for name in PARTS)}</main>"""
 
 
 @pytest.fixture(scope="session")
@@ -315,6 +317,22 @@ def test_the_browsers_tiger_with_attributes_is_pythons(sampler, steps, drawing, 
     assert np.abs(rgb(found["picture"]) - expected).max() <= 2
 
 
+def test_the_graphics_card_draws_the_same_tiger(browser, site, drawing):
+    """WebGPU, played by Chromium's own software renderer, whose steps are slow."""
+    request = {"model": "ddpm-tiger-32", "sampler": "ddim", "steps": 1, "eta": 0, "seed": 3}
+    expected = rgb(drawing(**request)["picture"])
+    flags = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
+    options = ["--no-sandbox", "--enable-features=Vulkan", *flags]
+    with browser.browser_type.launch(executable_path=CHROMIUM, args=options) as second:
+        page = second.new_page()
+        page.set_default_timeout(SLOW)
+        page.goto(f"{site.as_uri()}/live.html")
+        page.get_by_label("The networks run on").select_option("webgpu")
+        assert page.evaluate("tigerdiffLive.engine.device") == "webgpu"
+        found = rgb(page.evaluate(DRAW, request)["picture"])
+    assert np.abs(found - expected).max() <= 2
+
+
 @pytest.fixture(scope="module")
 def miniature():
     return td.load_pipeline("mini", "cpu")
@@ -566,7 +584,7 @@ def test_a_lost_connection_is_told_and_what_has_arrived_is_kept(tab, noise):
     noise.get_by_label("Steps").fill("2")
     press(noise, "Draw a tiger")
     wait_for(noise, "Done")
-    assert [url for url in tab.asked[asked:] if "/wasm." in url] == []
+    assert [url for url in tab.asked[asked:] if "/code.wasm." in url] == []
 
 
 def test_too_little_memory_is_told_and_the_next_press_starts_afresh(tab, server):

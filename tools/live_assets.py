@@ -25,7 +25,7 @@ FOLDER = ROOT / "build/live/live"
 IN_WORKER = ("samplers.js", "worker.js")
 IN_PAGE = (
     *("samplers.js", "engine.js", "parts.js"),
-    *("noise.js", "photo.js", "words.js"),
+    *("device.js", "noise.js", "photo.js", "words.js"),
     *("points.js", "plane.js", "mount.js"),
 )
 PART_BYTES = 750_000  # a million characters of base64
@@ -34,8 +34,10 @@ PART_BYTES = 750_000  # a million characters of base64
 def runtime_files(packages: dict[str, Path]) -> Iterator[tuple[str, Path]]:
     """What runs the networks, by the names that the worker knows."""
     onnxruntime = packages["onnxruntime-web"] / "dist"
-    yield "runtime", onnxruntime / "ort.wasm.bundle.min.mjs"
-    yield "wasm", onnxruntime / "ort-wasm-simd-threaded.wasm"
+    yield "runtime.wasm", onnxruntime / "ort.wasm.bundle.min.mjs"
+    yield "code.wasm", onnxruntime / "ort-wasm-simd-threaded.wasm"
+    yield "runtime.webgpu", onnxruntime / "ort.webgpu.bundle.min.mjs"
+    yield "code.webgpu", onnxruntime / "ort-wasm-simd-threaded.asyncify.wasm"
     yield "gifenc", packages["gifenc"] / "dist/gifenc.esm.js"
 
 

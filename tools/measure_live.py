@@ -2,13 +2,12 @@
 
 python tools/measure_live.py
 
-Drives headless Chromium on a page from disk, with one thread. "seconds" is what a reader waits for;
-"cpu_seconds" is what the browser's processes computed meanwhile, which a busy machine changes less.
+Drives headless Chromium on a page from disk, with one thread. "seconds" is the shortest time that a
+reader waits for; "cpu_seconds" is what the browser's processes compute meanwhile, the median, which
+a busy machine changes less.
 """
 
-import json
-import os
-import platform
+import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import chromium
 import live_assets
 import psutil
+import report
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +62,7 @@ def megabytes() -> float:
 def measure(
     page: Page, request: dict[str, Any], model: dict[str, Any], draws: int
 ) -> dict[str, Any]:
-    """Seconds of loading and of the fastest draw, memory after the first and the last."""
+    """Seconds of loading and of a draw, memory after the first and the last."""
     more: dict[str, Any] = {"eta": 0}
     if "tokenizer" in model:
         start, end = model["tokenizer"]["start"], model["tokenizer"]["end"]
@@ -79,7 +79,7 @@ def measure(
     return {
         "load_seconds": round(first["load"], 2),
         "seconds": round(min(seconds for seconds, _ in rows), 2),
-        "cpu_seconds": round(min(cpu for _, cpu in rows), 2),
+        "cpu_seconds": round(statistics.median(cpu for _, cpu in rows), 2),
         "megabytes_after_one": round(memory[0]),
         f"megabytes_after_{draws}": round(memory[-1]),
     }
@@ -104,16 +104,15 @@ def main(draws: int = 20) -> None:
                 print(what, found[what], flush=True)
             page.close()
         about = {
-            "command": "python tools/measure_live.py",
-            "browser": f"Chromium {browser.version}",
-            "hardware": f"{platform.machine()}, {os.cpu_count()} cores, one thread",
+            **report.head("python tools/measure_live.py"),
+            "browser": f"Chromium {browser.version}, one thread",
             "megabytes": {
                 folder.name: round(sum(p.stat().st_size for p in folder.glob("*.onnx")) / 1e6, 1)
                 for folder in sorted((ROOT / "build/onnx").iterdir())
             },
         }
         browser.close()
-    RESULTS.write_text(json.dumps({**about, "draws": found}, indent=2) + "\n", encoding="utf-8")
+    report.write(RESULTS, {**about, "draws": found})
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ const SENTENCES = {
 
 const engine = {
   worker: null,
+  device: "wasm", // what computes: the processor, or with "webgpu" the graphics card
   arrived: new Set(), // of the files' parts, in this worker
   jobs: new Map(), // id -> how to answer it
   last: 0,
@@ -68,9 +69,23 @@ const engine = {
 
   // Draw a picture; request as the worker's draw takes it.
   async draw(request, { id, progress, listen }) {
-    const { name, parts } = request.model;
-    await this.load(["runtime", "wasm", ...parts.map((part) => `${name}.${part}`)], progress);
-    return this.ask({ type: "draw", id, ...request }, listen);
+    await this.load(this.files(request.model), progress);
+    return this.ask({ type: "draw", id, on: this.device, ...request }, listen);
+  },
+
+  // What a model needs, and how many bytes of it have not arrived yet.
+  files({ name, parts }) {
+    return [`runtime.${this.device}`, `code.${this.device}`, ...parts.map((part) => `${name}.${part}`)];
+  },
+  missing(model) {
+    const files = this.files(model).map((name) => MANIFEST.files[name]);
+    return files.filter(({ parts }) => !parts.every((url) => this.arrived.has(url))).reduce((sum, { bytes }) => sum + bytes, 0);
+  },
+
+  // Compute elsewhere from the next picture on.
+  move(device) {
+    this.reset();
+    this.device = device;
   },
 
   async gif(frames, size, delay) {
@@ -99,6 +114,7 @@ function script(url) {
 }
 
 function failure(message) {
+  if (engine.device === "webgpu") return new Failure(`The graphics card could not run the network (${message}): choose the processor above.`);
   if (/memory|alloc|abort/i.test(message)) return new Failure(SENTENCES.memory);
   return new Failure(`The network could not run in this browser (${message}): try a current Firefox, Chrome, Edge or Safari.`);
 }

@@ -165,12 +165,12 @@ function sentence(error) {
   return `Something went wrong in this page: ${error.message}.`;
 }
 
+const PLACES = { wasm: "on one core of the processor", webgpu: "on the graphics card" };
+
 // Run one drawing from its button to its end: loading, steps, result or sentence.
 async function run({ request, view, what, report, start, stop }) {
   const id = engine.id();
-  const size = ["runtime", "wasm", ...request.model.parts.map((part) => `${request.model.name}.${part}`)]
-    .filter((name) => !MANIFEST.files[name].parts.every((url) => engine.arrived.has(url)))
-    .reduce((sum, name) => sum + MANIFEST.files[name].bytes, 0);
+  const size = engine.missing(request.model);
   start.forEach((each) => (each.disabled = true));
   stop.disabled = false;
   stop.onclick = () => engine.stop(id);
@@ -185,7 +185,7 @@ async function run({ request, view, what, report, start, stop }) {
     const done = await engine.draw(request, { id, progress: report.bar, listen });
     view.end();
     const each = (1000 * done.seconds) / request.steps;
-    report.tell(done.stopped ? "Stopped." : `Done: ${what}, in ${done.seconds.toFixed(1)} s (${each.toFixed(0)} ms a step, on one core of the CPU).`);
+    report.tell(done.stopped ? "Stopped." : `Done: ${what}, in ${done.seconds.toFixed(1)} s (${each.toFixed(0)} ms a step, ${PLACES[engine.device]}).`);
     return !done.stopped;
   } catch (error) {
     view.end();

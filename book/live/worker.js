@@ -10,6 +10,7 @@ const files = new Map(); // name -> Uint8Array, or an array of pieces while they
 const sessions = new Map(); // "model.part" -> an onnxruntime session
 const stopped = new Set();
 let runtime = null;
+let device = "wasm"; // or "webgpu": what computes, the same for as long as the worker lives
 let queue = Promise.resolve();
 
 function bytes(base64) {
@@ -45,9 +46,9 @@ async function imported(name) {
 }
 
 async function startRuntime() {
-  const ort = await imported("runtime");
+  const ort = await imported(`runtime.${device}`);
   ort.env.wasm.numThreads = 1; // more need headers that plain hosting does not send
-  ort.env.wasm.wasmBinary = take("wasm");
+  ort.env.wasm.wasmBinary = take(`code.${device}`);
   ort.env.logLevel = "error";
   return ort;
 }
@@ -57,7 +58,7 @@ async function network(model, part) {
   runtime ??= await startRuntime();
   const name = `${model}.${part}`;
   if (!sessions.has(name)) {
-    sessions.set(name, await runtime.InferenceSession.create(take(name), { executionProviders: ["wasm"] }));
+    sessions.set(name, await runtime.InferenceSession.create(take(name), { executionProviders: [device], logSeverityLevel: 3 }));
   }
   const session = sessions.get(name);
   return async (inputs) => (await session.run(inputs))[session.outputNames[0]].data;
@@ -90,8 +91,9 @@ async function denoiser(model, { condition, ids, negative, guidance_scale = 1 })
 // Draw one picture and tell of every step. request: model (its entry in the manifest), sampler,
 // steps, eta, seed, and what denoiser reads. With x0 and start it noises x0 to the time start and
 // begins there.
-async function draw({ id, model, sampler, steps, eta, seed, x0, start, ...rest }) {
+async function draw({ id, on, model, sampler, steps, eta, seed, x0, start, ...rest }) {
   const began = performance.now();
+  device = on;
   const net = await denoiser(model, rest);
   const decoder = model.parts.includes("decoder") ? await network(model.name, "decoder") : null;
   const picture = async (x) => to_rgba(decoder ? await decoder({ latents: floats(x, model.shape) }) : x);
