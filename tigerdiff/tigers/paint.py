@@ -90,8 +90,10 @@ def paint(
     def paint_part(part: list[int]) -> None:
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             looks = looks_of([tigers[i] for i in part], device)
-            canvas = portraits(looks, large, device, strip).transpose(0, 1)
-            pictures[part] = (F.avg_pool2d(canvas, factor) * 255).round().to(torch.uint8)
+            canvas = portraits(looks, large, device, strip)
+            if factor > 1:
+                canvas = F.avg_pool2d(canvas, factor)
+            pictures[part] = (canvas * 255).round_().to(torch.uint8).transpose(0, 1)
 
     with _painting:  # one call at a time, for the number of threads is the whole program's
         draw_maps(large, str(device))

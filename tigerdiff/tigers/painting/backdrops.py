@@ -73,18 +73,18 @@ def jungle(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
     canvas = over(rgb(canvas, (0.03, 0.085, 0.05)), (0.16, 0.31, 0.12), haze.clamp(0, 1))
     glow = rgb(canvas, (0.78, 0.86, 0.48)) * (0.55 + 0.45 * scene.horizon)
     canvas = over(canvas, glow, 0.72 * sun.clamp(0, 1))
+    beam = glow * sun
     for i, (x, y, angle, big, bright, _) in enumerate(scene.numbers(150, 15, 6)):
         near = i / 15  # sharper the nearer they are
         q = turned(p, (2.5 * x - 1.25, 2.5 * y - 1.25), torch.where(x < 0.5, 35, 95) + 55 * angle)
-        leaf = rgb(canvas, (0.05, 0.13, 0.04)) * (0.5 + 1.4 * bright) + glow * sun * (
-            0.2 + 0.3 * bright
-        )
+        leaf = rgb(canvas, (0.05, 0.13, 0.04)) * (0.5 + 1.4 * bright) + beam * (0.2 + 0.3 * bright)
         shape = almond(q, 0.30 + 0.30 * big, 0.045 + 0.05 * big)
-        canvas = over(canvas, leaf, (0.50 + 0.3 * near) * cover(shape, 0.085 - 0.06 * near))
+        canvas.lerp_(leaf, (0.50 + 0.3 * near) * cover(shape, 0.085 - 0.06 * near))
+    sparkle = 0.06 + 0.30 * sun
     for x, y, big, warm in scene.numbers(250, 7, 4):  # points of light, spread by the lens
         shape = length(p[0] - 2.2 * x + 1.1, p[1] - 1.6 * y + 1.1) - 0.03 - 0.05 * big
-        canvas = over(canvas, glow, (0.06 + 0.30 * sun) * (0.4 + warm) * cover(shape, 0.012))
-    return canvas * (0.25 + 0.75 * scene.tint)
+        canvas.lerp_(glow, sparkle * (0.4 + warm) * cover(shape, 0.012))
+    return canvas.mul_(0.25 + 0.75 * scene.tint)
 
 
 def snow(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
@@ -106,8 +106,11 @@ def snow(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
             aside - (0.16 + 0.10 * wide) * down * (0.72 + 0.5 * tier), p[1] - ground - 0.04
         )
         green = rgb(canvas, (0.13, 0.23, 0.22)) * (0.7 + 0.5 * dark)
-        tree = over(green, veil, 0.22 + 0.62 * smooth(1.25 - 1.9 * tier))
-        tree = torch.lerp(tree * scene.tint, scene.horizon, 0.40 - 0.28 * near)
+        green, white = (  # in the haze of the distance
+            torch.lerp(colour * scene.tint, scene.horizon, 0.40 - 0.28 * near)
+            for colour in (green, veil)
+        )
+        tree = over(green, white, 0.22 + 0.62 * smooth(1.25 - 1.9 * tier))
         canvas = over(canvas, tree, cover(fir, 0.030 - 0.012 * near))
     drifts = 0.5 + 0.5 * scene.field(p, 60, 9, 4)
     white = over(rgb(canvas, (0.72, 0.80, 0.91)), (0.97, 0.98, 1.0), drifts.clamp(0, 1))

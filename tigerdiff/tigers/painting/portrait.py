@@ -22,6 +22,7 @@ from tigerdiff.tigers.painting.primitives import (
     bump,
     cover,
     ellipse,
+    field,
     gaussian,
     length,
     mirrored,
@@ -48,10 +49,10 @@ MUZZLE = slice(CHANNELS["head"].index("lips"), None)
 def portraits(looks: dict[str, Any], size: int, device: torch.device, strip: int) -> Tensor:
     """Paint the tigers, float32 (3, N, size, size) in [0, 1), `strip` rows at a time."""
     x, y = axes(size, device)
-    return torch.cat(
-        [_strip(looks, (x, y[:, first : first + strip]), first) for first in range(0, size, strip)],
-        dim=2,
-    )
+    if strip >= size:
+        return _strip(looks, (x, y), 0)
+    firsts = range(0, size, strip)
+    return torch.cat([_strip(looks, (x, y[:, i : i + strip]), i) for i in firsts], dim=2)
 
 
 def _strip(looks: dict[str, Any], p: Points, first: int) -> Tensor:
@@ -68,7 +69,7 @@ def _strip(looks: dict[str, Any], p: Points, first: int) -> Tensor:
     places(canvas, looks, p, first, BEFORE, "before")
     canvas.clamp_min_(0)
     eighth = canvas.square().square_().square_()
-    return canvas / (1 + eighth).sqrt_().sqrt_().sqrt_()  # highlights roll off, not clipped
+    return canvas.div_(eighth.add_(1).sqrt_().sqrt_().sqrt_())  # highlights roll off, not clipped
 
 
 def rows_between(top: float, bottom: float, size: int, first: int, n: int) -> slice:
@@ -119,9 +120,8 @@ def childlike(h: Points, cub: Tensor) -> Points:
 
 def stripe_lattice(seeds: Tensor, stream: int) -> Tensor:
     """Smooth noise (N, 3, 56, 56) that the stripes of each seed wander by."""
-    rows = columns = 14
-    random = uniform(seeds, stream, 3 * rows * columns).view(-1, 3, rows, columns)
-    return F.interpolate(random * 2 - 1, scale_factor=4, mode="bicubic", align_corners=False)
+    random = uniform(seeds, stream, 3 * 14 * 14).view(-1, 3, 14, 14)
+    return field(random, 56, slice(None))
 
 
 def stripes(looks: dict[str, Any], lattice: Tensor, found: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -135,10 +135,10 @@ def stripes(looks: dict[str, Any], lattice: Tensor, found: dict[str, Tensor], x:
     inside = 1 - 1 / lattice.shape[-1]  # centre of the outermost cell
     wander = F.grid_sample(lattice, at.clamp_(-inside, inside), align_corners=False)
     phase, width, gap = wander.unbind(1)
-    wave = torch.cos(2 * math.pi * (found["across"] + 0.55 * phase))
-    level = wave + looks["bold"] + 0.35 * width - 1.6 * smooth(1.5 * gap) - 0.05
-    level = level - 1.3 * (1 - found["room"])
-    return 0.96 * smooth(0.5 + level / (0.5 + 40 / x.shape[-1]))
+    wave = torch.add(found["across"], phase, alpha=0.55).mul_(2 * math.pi).cos_()
+    level = wave.add_(width, alpha=0.35).sub_(smooth(1.5 * gap), alpha=1.6)
+    level = level.add_(found["room"], alpha=1.3).add_(looks["bold"] - 1.35)
+    return smooth(level.div_(0.5 + 40 / x.shape[-1]).add_(0.5)).mul_(0.96)
 
 
 def lit(looks: dict[str, Any], slope_x: Tensor, slope_y: Tensor) -> Tensor:
@@ -157,9 +157,9 @@ def body(canvas: Tensor, looks: dict[str, Any], p: Points) -> None:
     x, y = torch.broadcast_tensors(x, y)
     found = look_up("body", x, y + 0.03)
     coat = over(looks["base"], looks["dark"], found["dark"])
-    coat = over(coat, looks["pale"], found["pale"])
-    coat = over(coat, looks["ink"], stripes(looks, looks["body_stripes"], found, x))
-    coat = coat * lit(looks, found["slope_x"], found["slope_y"]) * found["shade"]
+    coat.lerp_(looks["pale"], found["pale"])
+    coat.lerp_(looks["ink"], stripes(looks, looks["body_stripes"], found, x))
+    coat.mul_(lit(looks, found["slope_x"], found["slope_y"])).mul_(found["shade"])
     canvas.lerp_(coat, found["cover"])
 
 
@@ -173,12 +173,12 @@ def ears(canvas: Tensor, looks: dict[str, Any], h: Points) -> None:
     found = look_up("ear", e[0] / looks["ear_wide"], e[1])
     hollow = found["hollow"] * (0.85 + 0.15 * found["fur"])
     coat = over(0.95 * looks["pale"], 0.5 * looks["dark"], hollow)
-    coat = over(coat, looks["pale"], found["pale"])
-    coat = over(coat, looks["base"], found["coat"])
-    coat = over(coat, looks["rim"], found["rim"])
+    coat.lerp_(looks["pale"], found["pale"])
+    coat.lerp_(looks["base"], found["coat"])
+    coat.lerp_(looks["rim"], found["rim"])
     outwards = 0.35 * h[0].sign()
     light = lit(looks, outwards, torch.zeros_like(outwards)) * (0.90 + 0.11 * found["fur"])
-    canvas.lerp_(coat * light, found["cover"])
+    canvas.lerp_(coat.mul_(light), found["cover"])
 
 
 def head(canvas: Tensor, looks: dict[str, Any], h: Points, rows: dict[str, slice]) -> None:
@@ -195,12 +195,12 @@ def head(canvas: Tensor, looks: dict[str, Any], h: Points, rows: dict[str, slice
         y = torch.minimum(y, lip) + (y - lip - fall).clamp_min(0)
     found = look_up("head", x, y, COAT)
     coat = over(looks["base"], looks["dark"], found["dark"])
-    coat = over(coat, looks["sandy"], found["sandy"])
-    coat = over(coat, looks["pale"], found["pale"])
-    coat = over(coat, looks["ink"], stripes(looks, looks["head_stripes"], found, h[0]))
-    coat = coat * lit(looks, found["slope_x"], found["slope_y"]) * found["shade"]
-    sunny = found["edge"] * (h[0] * looks["sun_x"] + h[1] * looks["sun_y"]).clamp(0, 1)
-    coat = coat + sunny * (rgb(canvas, (0.40, 0.34, 0.25)) * looks["sun"] * looks["pale"])
+    coat.lerp_(looks["sandy"], found["sandy"])
+    coat.lerp_(looks["pale"], found["pale"])
+    coat.lerp_(looks["ink"], stripes(looks, looks["head_stripes"], found, h[0]))
+    coat.mul_(lit(looks, found["slope_x"], found["slope_y"])).mul_(found["shade"])
+    sunny = found["edge"] * (h[0] * looks["sun_x"] + h[1] * looks["sun_y"]).clamp_(0, 1)
+    coat.addcmul_(sunny, rgb(canvas, (0.40, 0.34, 0.25)) * looks["sun"] * looks["pale"])
     tone = 0.6 * looks["sun"] + looks["sky"]
     if (at := within(rows["eyes"], rows["head"])).stop:
         eyes(coat[:, :, at], looks, part_of(g, at), tone)

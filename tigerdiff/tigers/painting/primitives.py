@@ -45,7 +45,7 @@ def turned(
     x, y = p[0] - centre[0], p[1] - centre[1]
     angle = torch.as_tensor(degrees, dtype=x.dtype, device=x.device) * (math.pi / 180)
     c, s = angle.cos() / scale, angle.sin() / scale
-    return c * x + s * y, c * y - s * x
+    return torch.addcmul(c * x, s, y), torch.addcmul(c * y, s, x, value=-1)
 
 
 def mirrored(p: Points) -> tuple[Tensor, Tensor]:
@@ -124,14 +124,14 @@ def both_sides(lines: Lines, seed: int, amount: float) -> list[list[float]]:
 def smooth(x: Tensor) -> Tensor:
     """A smooth step: 0 below 0, 1 above 1."""
     x = x.clamp(0, 1)
-    return x * x * (3 - 2 * x)
+    return (x * x).mul_(3 - 2 * x)
 
 
 def cover(distance: Tensor, soft: Number = 0.0) -> Tensor:
     """Mask of a shape: 1 inside, 0 outside, a smooth step over +-soft (at least a pixel)."""
     pixel = 2 / distance.shape[-1]
     soft = soft.clamp_min(pixel) if isinstance(soft, Tensor) else max(soft, pixel)
-    return smooth(0.5 - distance / (2 * soft))
+    return smooth((distance / (-2 * soft)).add_(0.5))
 
 
 def bump(p: Points, x: Number, y: Number, rx: Number, ry: Number) -> Tensor:
@@ -191,8 +191,8 @@ def mixed(z: Tensor) -> Tensor:
 
 
 def field(random: Tensor, size: int, rows: slice) -> Tensor:
-    """Smooth noise in about [-1, 1]: rows of a picture, enlarged from numbers (N, k, l)."""
-    down, across = (enlarging(k, size, str(random.device)) for k in random.shape[1:])
+    """Smooth noise in about [-1, 1]: rows of a picture, enlarged from numbers (..., k, l)."""
+    down, across = (enlarging(k, size, str(random.device)) for k in random.shape[-2:])
     return (down[rows] @ (random.double() * 2 - 1) @ across.T).float()
 
 
