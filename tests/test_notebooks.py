@@ -294,6 +294,20 @@ def test_a_chapter_can_be_read_in_an_hour(path):
     assert sum(words(c.source) for c in before if c.cell_type == "markdown") <= 3000
 
 
+def test_no_line_of_code_is_wider_than_its_box():
+    """At most 88 characters, in notebooks and in Markdown pages, whose code ruff does not see."""
+    long = [
+        (path.name, line)
+        for path in sorted((ROOT / "book").rglob("*.*"))
+        if path.suffix in (".md", ".ipynb") and (page := execute_pages.read_page(path))
+        for cell in page.cells
+        if cell.cell_type == "code"
+        for line in cell.source.splitlines()
+        if len(line) > 88 and "%pip" not in line
+    ]
+    assert long == []
+
+
 @pytest.fixture(scope="session")
 def executed(built_book):
     """Each page with code as it was executed for the book: name to notebook."""
