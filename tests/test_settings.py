@@ -2,20 +2,26 @@ import pytest
 import torch
 
 import tigerdiff as td
+import tigerdiff.notebook.settings
 
 CPU, GPU = dict(size=32, steps=300), dict(size=64, steps=6000)
 
 
 def test_settings_are_those_of_the_machine_and_it_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    chosen = td.settings(cpu=CPU, gpu=GPU)
-    assert (chosen.size, chosen.steps, chosen.device) == (32, 300, torch.device("cpu"))
-    assert "No GPU" in (said := capsys.readouterr().out) and "size = 32, steps = 300" in said
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
-    chosen = td.settings(cpu=CPU, gpu=GPU)
-    assert (chosen.size, chosen.device.type) == (64, "cuda")
-    assert "Tesla T4: size = 64, steps = 6000" in capsys.readouterr().out
+    for kind, size, said in (
+        ("cpu", 32, "No GPU, "),
+        ("cuda", 64, "Tesla T4: size = 64, steps = 6000"),
+        ("mps", 64, "mps GPU: size = 64, steps = 6000"),
+    ):
+        asked = []
+        device = torch.device(kind)
+        monkeypatch.setattr(
+            tigerdiff.notebook.settings, "find_device", lambda d=device, a=asked: a.append(1) or d
+        )
+        chosen = td.settings(cpu=CPU, gpu=GPU)
+        assert (chosen.size, chosen.device, len(asked)) == (size, device, 1)
+        assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("gpu", [dict(size=64), dict(size=64, steps=1, more=2)])
