@@ -23,6 +23,9 @@ def run() -> None:
     """Run the command that was typed, and turn what a user can mend into a sentence."""
     from tigerdiff.commands.app import app
 
+    for stream in (sys.stdout, sys.stderr):  # a name that the console cannot print ends nothing
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="tigerdiff")
     except (MemoryError, RuntimeError) as error:  # torch has no error of its own on the CPU

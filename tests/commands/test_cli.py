@@ -241,6 +241,15 @@ def test_an_interrupt_within_an_import_leaves_no_traceback(photos, tmp_path, sta
     assert not (tmp_path / "run").exists()
 
 
+def test_a_name_that_the_console_cannot_print_ends_nothing(tmp_path, start):
+    out = tmp_path / "虎"
+    words = ["render", "-n", 1, "--size", 16, "--out", out]
+    western = "import sys; sys.stdout.reconfigure(encoding='latin-1')"
+    code, said, err = start(*words, before=western).end()
+    assert code == 0, err
+    assert "\\u864e: 1 tigers of 16 x 16 pixels" in said
+
+
 def test_the_program_is_named_as_it_was_started(tmp_path, monkeypatch):
     script = tmp_path / "tigerdiff"
     script.write_text("#!/bin/sh\n")
@@ -397,7 +406,7 @@ def test_errors_are_one_sentence(finished, photos, tmp_path, tigerdiff_says):
         ([*sample, "--sampler", "euler"], r"sampler must be one of"),
         ([*sample, "--steps", 1001], "steps must be .*1000"),
         ([*sample, "--out", tmp_path / "grid.txt"], r"grid\.txt: out must end in"),
-        ([*sample, "--out", photos / "tiger0.png" / "grid.png"], r"tiger0\.png"),
+        ([*sample, "--out", photos / "tiger0.png" / "grid.png"], r"tiger0\.png is no folder"),
         ([*train, "--data", tmp_path / "no"], "no does not exist"),
         ([*train, "--data", nothing], "holds no usable picture"),
         ([*train, "--data", "painted", "--image-size", 8], "image_size must be 16 ... 1024 for"),

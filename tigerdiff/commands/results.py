@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tigerdiff.commands.pictures import Pictures, check_enough
+from tigerdiff.commands.shell import check_place
 from tigerdiff.data.files import replacing
 from tigerdiff.metrics.distances import frechet_distance, kernel_distance, nearest_neighbours
 from tigerdiff.metrics.prompts import judge, prompt_accuracy
@@ -88,14 +89,9 @@ def check_out(out: Path, command: str) -> None:
 
     Raises:
         FileExistsError: there is something else.
-        NotADirectoryError, PermissionError: its folder cannot be one, or cannot be written to.
+        NotADirectoryError, PermissionError: as :func:`check_place`.
     """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise NotADirectoryError(f"{out.parent} is no folder: choose another --out") from None
-    if not os.access(out.parent, os.W_OK):
-        raise PermissionError(f"{out.parent} cannot be written to: choose another --out")
+    check_place(out)
     if not out.exists():
         return
     try:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tigerdiff.commands.options import CHECKPOINT, SAMPLERS, Device, path
+from tigerdiff.commands.shell import check_place
 
 CONDITION = "Condition, for a conditional network"
 Word = Annotated[
@@ -96,6 +97,7 @@ def draw(
     from tigerdiff.training.checkpoints import check_picture_name, save_grid
 
     out, where = check_picture_name(out), find_device(device)
+    check_place(out)
     if out.exists() and not force:
         raise FileExistsError(f"{out} exists: replace it with --force, or choose another --out")
     model, schedule = load_pretrained(checkpoint)

@@ -40,6 +40,20 @@ def say(line: str) -> None:
         typer.echo(line, err=True)
 
 
+def check_place(out: Path) -> None:
+    """Raise unless a file can be written there.
+
+    Raises:
+        NotADirectoryError, PermissionError: its folder cannot be one, or cannot be written to.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(f"{out.parent} is no folder: choose another --out") from None
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(f"{out.parent} cannot be written to: choose another --out")
+
+
 def go_on_command() -> str:
     """Return the line that goes on with the command that was interrupted."""
     options = [word for word in sys.argv[1:] if word != "--resume"]
