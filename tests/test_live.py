@@ -29,7 +29,7 @@ CHROMIUM = chromium.find()
 SLOW = 120_000  # milliseconds: a network on two busy cores
 LARGEST = {"ddpm-tiger-32": 4e6, "ddpm-tiger-64": 11e6, "mini-sd-tiger": 32e6}
 TIMES = (1, 10, 250, 500, 750, 999, 1000)
-PARTS = ("device", "noise", "photo", "words", "plane")
+PARTS = ("device", "noise", "photo", "words", "plane", "measured")
 PAGE = f"""<!doctype html><html lang="en"><title>Live</title>
 <link rel="stylesheet" href="live/live.css"><script src="live/live.js" defer></script>
 <main>{"".join(f'<div class="live" data-live="{name}"></div>' for name in PARTS)}</main>"""

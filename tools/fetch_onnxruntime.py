@@ -47,7 +47,8 @@ def unpacked(folder: Path, name: str, version: str, sha512: str) -> Path:
     archive = folder / f"{name}-{version}.tgz"
     if not archive.exists():
         options = {"cwd": folder, "capture_output": True, "text": True}
-        done = npm(["pack", f"{name}@{version}"], return_completed_process=True, **options)
+        command = ["pack", f"{name}@{version}", "--fetch-retries=1"]
+        done = npm(command, return_completed_process=True, **options)
         if done.returncode != 0 or not archive.exists():
             raise ConnectionError(f"npm could not fetch {name} {version}")
     found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()

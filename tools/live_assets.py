@@ -22,11 +22,12 @@ import fetch_onnxruntime
 ROOT = Path(__file__).parent.parent
 SOURCES = ROOT / "book/live"
 FOLDER = ROOT / "build/live/live"
+MEASURED = ROOT / "bench/results/live.json"
 IN_WORKER = ("samplers.js", "worker.js")
 IN_PAGE = (
     *("samplers.js", "engine.js", "parts.js"),
     *("device.js", "noise.js", "photo.js", "words.js"),
-    *("points.js", "plane.js", "mount.js"),
+    *("points.js", "plane.js", "measured.js", "mount.js"),
 )
 PART_BYTES = 750_000  # a million characters of base64
 
@@ -96,6 +97,7 @@ def main(folder: Path = FOLDER) -> None:
     except (ConnectionError, ValueError) as error:
         manifest = {"models": [], "files": {}}
         print(f"The page live is built without the networks: {error}")
+    manifest["measured"] = json.loads(MEASURED.read_text(encoding="utf-8"))
     (folder / "live.js").write_text(script(manifest), encoding="utf-8")
     shutil.copy(SOURCES / "live.css", folder)
 
