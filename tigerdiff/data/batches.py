@@ -23,7 +23,7 @@ def batches(
     world_size: int = 1,
     device: torch.device | str = "cpu",
 ) -> Iterator[Any]:
-    """Yields shuffled batches for ever; batch k is a pure function of the arguments and k.
+    """Yield shuffled batches for ever; batch k is a pure function of the arguments and k.
 
     Each epoch is a fresh permutation, and epochs follow each other without a gap: nothing is
     dropped, any ``batch_size`` works, and ``start=k`` continues exactly where k batches ended.
@@ -73,7 +73,7 @@ def batches(
 
 
 def check_place(batch_size: int, seed: int, start: int, rank: int, world_size: int) -> None:
-    """Nothing, if these say which part of which stream of batches is wanted."""
+    """Raise ValueError unless these name a part of a stream of batches."""
     if batch_size < 1 or start < 0 or seed < 0:
         got = f"not {batch_size}, {start} and {seed}"
         raise ValueError(f"batch_size must be at least 1, start and seed at least 0, {got}")
@@ -82,6 +82,6 @@ def check_place(batch_size: int, seed: int, start: int, rank: int, world_size: i
 
 
 def _epoch_order(n: int, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
-    """One epoch's permutation, int64 (n,), and which of its places are mirrored, bool (n,)."""
+    """Return one epoch's permutation, int64 (n,), and which of its places are mirrored, bool (n,)."""
     generator = seeded_generator(seed, epoch)
     return torch.randperm(n, generator=generator), torch.rand(n, generator=generator) < 0.5

@@ -44,7 +44,7 @@ def painted_batches(
     device: torch.device | str = "cpu",
     attributes: Sequence[str] = (),
 ) -> Iterator[Any]:
-    """Yields batches of new painted tigers for ever; batch k is a pure function of arguments and k.
+    """Yield batches of new painted tigers for ever; batch k is a pure function of arguments and k.
 
     The stream is tigers 0, 1, 2 ... of :func:`tigerdiff.procedural_tigers`, each seen once: there
     are no epochs, and nothing is mirrored, so that what is said of left and right stays true. The
@@ -97,20 +97,20 @@ def render_folder(
     resume: bool = False,
     progress: bool = True,
 ) -> None:
-    """Writes tigers 0 ... n - 1 of a seed into a folder, as PNGs with their captions.
+    """Write tigers 0 ... n - 1 of a seed into a folder, as PNGs with their captions.
 
     Beside the pictures lie ``captions.csv`` (``file_name``, ``text``) and ``metadata.csv``, with
     each attribute too, from which :func:`read_tigers` makes the tigers again. The folder is loaded
     by :func:`tigerdiff.load_folder`, and by Hugging Face datasets with
     ``load_dataset("imagefolder", data_dir=out)``. At every moment each row of the tables has its
-    picture, so that a rendering which was interrupted is sound, and can be gone on with.
+    picture, so that a rendering which was interrupted is sound and can be resumed.
 
     Args:
         out: a new or empty folder.
         n: number of tigers.
         size: their height and width in pixels, 16 ... 1024.
         seed: the same seed gives the same tigers.
-        resume: go on with what an earlier call with this size and seed has left in ``out``.
+        resume: continue what an earlier call with this size and seed has left in ``out``.
         progress: show a progress bar.
 
     Raises:
@@ -142,14 +142,14 @@ def render_folder(
             for image, row in zip(images, rows, strict=True):
                 with _files.replacing(root / row["file_name"]) as part:
                     Image.fromarray(image.permute(1, 2, 0).numpy()).save(part, "PNG")
-            for columns, file in tables:  # after the pictures that they tell of
+            for columns, file in tables:  # after the pictures that they describe
                 file.write("".join(_line(row[name] for name in columns) for row in rows))
                 file.flush()
             bar.update(len(rows))
 
 
 def read_tigers(folder: str | os.PathLike[str]) -> dict[str, Tiger]:
-    """The tigers of which a folder's ``metadata.csv`` tells, by file name.
+    """Read the tigers that a folder's ``metadata.csv`` describes, by file name.
 
     Args:
         folder: one that :func:`render_folder` has written, or any with such a table.
@@ -185,7 +185,7 @@ def read_tigers(folder: str | os.PathLike[str]) -> dict[str, Tiger]:
 
 
 def check_painted(name: str, size: int, seed: int) -> None:
-    """Nothing, if there are painted tigers of this seed and size, which the caller calls so."""
+    """Raise ValueError unless there are painted tigers of this seed and size, called `name`."""
     if not 0 <= seed < 2**31:
         raise ValueError(f"seed must be 0 ... 2**31 - 1 for painted tigers (got {seed})")
     if not 16 <= size <= 1024:
@@ -193,12 +193,12 @@ def check_painted(name: str, size: int, seed: int) -> None:
 
 
 def _together(device: torch.device, batch_size: int) -> int:
-    """Batches to paint at once: on a GPU a thousand tigers cost no more launches than one."""
+    """Return how many batches to paint at once: on a GPU a thousand tigers cost as many launches."""
     return 1 if device.type == "cpu" else max(1, 1024 // batch_size)
 
 
 def _kept_lines(root: Path, size: int, seed: int, resume: bool) -> dict[str, list[str]]:
-    """The lines of each table that stay, from its header on, in a folder that now exists."""
+    """Return the lines of each table that stay, with its header, and make the folder."""
     if root.exists() and not root.is_dir():
         raise NotADirectoryError(f"out must be a folder, and {root} is a file: choose another out")
     root.mkdir(parents=True, exist_ok=True)
@@ -217,9 +217,11 @@ def _kept_lines(root: Path, size: int, seed: int, resume: bool) -> dict[str, lis
     if not there or any(lines[:1] != [headers[name]] for name, lines in there.items()):
         raise ValueError(f"{root} holds no tigers that could be added to: choose another out")
     lines = {name: there.get(name, [header]) for name, header in headers.items()}
-    told = min(map(len, lines.values())) - 1  # by all the tables
-    done = next((i for i in range(told) if not (root / _name(i)).exists()), told)
-    if max(map(len, lines.values())) > 1:  # compare the last that stays, or else the first told of
+    listed = min(map(len, lines.values())) - 1  # in all the tables
+    done = next((i for i in range(listed) if not (root / _name(i)).exists()), listed)
+    if (
+        max(map(len, lines.values())) > 1
+    ):  # compare the last that stays, or else the first one listed
         last = max(done, 1) - 1
         row = _row(last, procedural_tigers(1, 16, seed, start=last)[1][0])
         same = all(
@@ -257,12 +259,12 @@ def _line(values: Iterable[object]) -> str:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    """The lines of a table without one that a kill has cut."""
+    """Return the lines of a table without one that a kill has cut."""
     return [f"{line}\n" for line in _text(path).split("\n")[:-1]]
 
 
 def _text(path: Path) -> str:
-    """A table's text, or nothing where there is none."""
+    """Return a table's text, empty where there is none."""
     try:  # spreadsheets write a byte order mark, hence -sig
         return path.read_text(encoding="utf-8-sig") if path.exists() else ""
     except UnicodeDecodeError as error:
@@ -270,7 +272,7 @@ def _text(path: Path) -> str:
 
 
 def _value(name: str, text: str) -> str | float:
-    """The attribute that was written as this text."""
+    """Return the attribute that was written as this text."""
     if name in CHOICES:
         if text not in CHOICES[name]:
             raise ValueError(f"{name} is {text!r}")
