@@ -82,6 +82,6 @@ def check_place(batch_size: int, seed: int, start: int, rank: int, world_size: i
 
 
 def _epoch_order(n: int, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
-    """Return one epoch's permutation, int64 (n,), and which of its places are mirrored, bool (n,)."""
+    """Return one epoch's permutation, int64 (n,), and which of it is mirrored, bool (n,)."""
     generator = seeded_generator(seed, epoch)
     return torch.randperm(n, generator=generator), torch.rand(n, generator=generator) < 0.5

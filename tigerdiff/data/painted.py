@@ -178,7 +178,7 @@ def read_tigers(folder: str | os.PathLike[str]) -> dict[str, Tiger]:
         stripes, scene = row["stripes"], row["scene"]
         if stripes != scene and stripes.startswith(scene):
             raise ValueError(
-                f"the last line of {path} has no end and may be cut: add the end, or go on with "
+                f"the last line of {path} has no end and may be cut: add the end, or continue "
                 "the rendering (tigerdiff render --resume)"
             )
     return tigers
@@ -193,7 +193,7 @@ def check_painted(name: str, size: int, seed: int) -> None:
 
 
 def _together(device: torch.device, batch_size: int) -> int:
-    """Return how many batches to paint at once: on a GPU a thousand tigers cost as many launches."""
+    """Return how many batches to paint at once: a GPU needs many tigers to be busy."""
     return 1 if device.type == "cpu" else max(1, 1024 // batch_size)
 
 
@@ -219,9 +219,7 @@ def _kept_lines(root: Path, size: int, seed: int, resume: bool) -> dict[str, lis
     lines = {name: there.get(name, [header]) for name, header in headers.items()}
     listed = min(map(len, lines.values())) - 1  # in all the tables
     done = next((i for i in range(listed) if not (root / _name(i)).exists()), listed)
-    if (
-        max(map(len, lines.values())) > 1
-    ):  # compare the last that stays, or else the first one listed
+    if max(map(len, lines.values())) > 1:  # compare the last that stays, or the first listed
         last = max(done, 1) - 1
         row = _row(last, procedural_tigers(1, 16, seed, start=last)[1][0])
         same = all(
