@@ -566,7 +566,7 @@ def test_the_environment_of_the_hub_is_heeded(folder, tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     assert "grid.png: 1 images of 16 x 16 pixels\nloaded: huggingface_hub" in done.stdout
     words[2] = "cats/lions"
-    done = alone(tmp_path, *words, cwd=tmp_path)
+    done = alone(tmp_path, *words, "--out", "lions.png", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("tigerdiff: cats/lions is no folder here and, at revision")
 
