@@ -21,8 +21,8 @@ export ONEDNN_MAX_CPU_ISA := AVX2
 export MKL_ENABLE_INSTRUCTIONS := AVX2
 endif
 
-# Two processes with a thread each run the tests; one of them has all that need the book.
-TWO := -n 2 --dist loadgroup
+# Two processes with a thread each run the tests.
+TWO := -n 2
 test quick: export OMP_NUM_THREADS := 1
 
 .PHONY: book test quick lint bench clean

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import chromium
 import pytest
+from filelock import FileLock
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parent.parent
@@ -15,15 +16,10 @@ SLOW = {"built_book", "browser", "alone"}  # what needs these is left out of mak
 
 
 def pytest_collection_modifyitems(items):
-    """Mark as slow whatever needs the book, a browser or an environment of its own.
-
-    Of two processes that run the tests, one builds the book and runs all that need it.
-    """
+    """Mark as slow whatever needs the book, a browser or an environment of its own."""
     for item in items:
         if SLOW & set(item.fixturenames) or item.path.stem == "test_mutants":
             item.add_marker("slow")
-        if SLOW & set(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group("book"))
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -32,14 +28,23 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def built_book():
+def built_book(tmp_path_factory, worker_id):
     """The book as a reader builds it, any warning an error; returns its html folder.
 
-    Its pages are executed this once, without a network.
+    Its pages are executed this once, without a network. Of two processes that run the tests the
+    first to come builds it, and the other waits.
     """
-    command = ["make", "book", "CHECK=1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared if worker_id == "master" else shared.parent  # of all processes of this run
+    said = shared / "book.txt"
+    with FileLock(shared / "book.lock"):
+        if not said.exists():
+            command = ["make", "book", "CHECK=1"]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            wrong = done.returncode and f"make book: {done.stdout[-6000:]}{done.stderr[-6000:]}"
+            said.write_text(wrong or "", encoding="utf-8")
+    wrong = said.read_text(encoding="utf-8")
+    assert not wrong, wrong
     return ROOT / "_build/html"
 
 
