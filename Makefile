@@ -21,8 +21,7 @@ export ONEDNN_MAX_CPU_ISA := AVX2
 export MKL_ENABLE_INSTRUCTIONS := AVX2
 endif
 
-# Two processes with a thread each run the tests.
-TWO := -n 2
+# One process with one thread runs the tests: the chapters, which take longest, run two at a time.
 test quick: export OMP_NUM_THREADS := 1
 
 .PHONY: book test quick lint bench clean
@@ -38,10 +37,10 @@ book: $(READY)
 
 test: lint
 	$(BIN)/python tools/chromium.py
-	$(BIN)/python -m pytest $(TWO)
+	$(BIN)/python -m pytest
 
 quick: lint
-	$(BIN)/python -m pytest $(TWO) -m "not slow"
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .
