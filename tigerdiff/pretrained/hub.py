@@ -188,6 +188,6 @@ def _check(repo_id: str, path: Path, stated: Any) -> None:
         for copy in {path.resolve(), path}:  # the cache links to it
             copy.unlink(missing_ok=True)
         raise ValueError(
-            f"{path.name} of {repo_id} is damaged, as its hash is not the one that the Hub states: "
-            "it is deleted, so load the model again"
+            f"{stated.rfilename} of {repo_id} is damaged, as its hash is not the one that the Hub "
+            "states: it is deleted, so load the model again"
         )
