@@ -262,12 +262,15 @@ def test_the_package_imports_only_what_it_declares():
 def test_a_chapter_runs_alone(alone, tmp_path):
     """One chapter, in an environment with nothing but the wheel and what it declares."""
     path = ROOT / "book/02_forward_noising.ipynb"
-    shutil.copy(path, tmp_path)
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:  # nbval compares outputs only of cells that say they were run
+        if cell.get("outputs"):
+            cell.execution_count = 1
+    nbformat.write(notebook, tmp_path / path.name)
     options = ["--nbval-lax", "--nbval-cell-timeout=1800", "-q", "-p", "no:cacheprovider"]
     done = alone("-m", "pytest", *options, path.name, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    cells = nbformat.read(path, as_version=4).cells
-    count = sum(cell.cell_type == "code" for cell in cells)
+    count = sum(cell.cell_type == "code" for cell in notebook.cells)
     assert f"{count} passed" in done.stdout
 
 
