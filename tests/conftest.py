@@ -1,15 +1,13 @@
 """What several test modules share: the built book, a server for it and a browser."""
 
-import functools
-import http.server
 import subprocess
-import threading
 from pathlib import Path
 
 import chromium
 import pytest
 from filelock import FileLock
 from playwright.sync_api import sync_playwright
+from serving import serve
 
 ROOT = Path(__file__).parent.parent
 SLOW = {"built_book", "browser", "alone"}  # what needs these is left out of make quick
@@ -20,11 +18,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if SLOW & set(item.fixturenames) or item.path.stem == "test_mutants":
             item.add_marker("slow")
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture(scope="session")
@@ -51,11 +44,8 @@ def built_book(tmp_path_factory, worker_id):
 @pytest.fixture(scope="session")
 def site_url(built_book):
     """http://127.0.0.1:PORT, where the built book is served."""
-    handler = functools.partial(QuietHandler, directory=built_book)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serve(built_book) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,9 @@
 """Draw in your browser: the page's networks, samplers and seeds against Python's, and the page."""
 
 import base64
-import functools
 import hashlib
-import http.server
 import json
 import re
-import threading
 from pathlib import Path
 
 import chromium
@@ -17,8 +14,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from conftest import QuietHandler
 from PIL import Image, ImageOps
+from serving import serve
 
 import tigerdiff as td
 from tigerdiff import sampling
@@ -52,11 +49,8 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(site):
-    handler = functools.partial(QuietHandler, directory=site)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serve(site) as url:
+        yield url
 
 
 @pytest.fixture(params=["server", "disk"])
