@@ -306,6 +306,7 @@ def test_sliders_move_by_keyboard_mouse_and_play(page, browser, site_url):
         visit.wait_for_mathematics()
         for button in visit.tab.query_selector_all("article .solution .toggle-button-hidden"):
             button.click()  # a solution may hold a slider
+        visit.tab.evaluate("document.querySelectorAll('details').forEach(box => (box.open = true))")
         sliders = visit.tab.locator(SLIDER).all()
         for slider in sliders:
             slider.scroll_into_view_if_needed()
