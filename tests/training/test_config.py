@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tigerdiff.devices import precision_on
+from tigerdiff.devices import LIMITS, precision_on
 from tigerdiff.tigers.tiger import CHOICES
 from tigerdiff.training import machine
 from tigerdiff.training.config import TrainConfig
@@ -223,6 +223,8 @@ def test_a_folder_without_attributes_is_refused_in_one_sentence(config, labelled
 
 
 def test_the_precision_that_fits_each_device(monkeypatch):
+    for name in LIMITS:
+        monkeypatch.delenv(name, raising=False)
     cuda, mps, cpu = map(torch.device, ("cuda", "mps", "cpu"))
     for fast, wanted in ((True, ["bf16", "no", "bf16"]), (False, ["fp16", "no", "no"])):
         supported = lambda *_, fast=fast, **__: fast  # noqa: E731
