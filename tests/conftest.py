@@ -10,7 +10,7 @@ from playwright.sync_api import sync_playwright
 from serving import serve
 
 ROOT = Path(__file__).parent.parent
-SLOW = {"built_book", "browser", "alone"}  # what needs these is left out of make quick
+SLOW = {"built_book", "browser", "alone", "networks"}  # what needs these is left out of make quick
 
 
 def pytest_collection_modifyitems(items):
@@ -18,6 +18,16 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if SLOW & set(item.fixturenames) or item.path.stem == "test_mutants":
             item.add_marker("slow")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Escape what is no UTF-8 in a report: it could not travel from one process to another."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(scope="session")
