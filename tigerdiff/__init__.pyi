@@ -17,6 +17,12 @@ from .diffusion import to_target as to_target
 from .diffusion import to_x0_eps as to_x0_eps
 from .drawing import guided as guided
 from .drawing import sample as sample
+from .flow import as_flow as as_flow
+from .flow import flow_loss as flow_loss
+from .flow import flow_time as flow_time
+from .flow import integrate as integrate
+from .flow import line_ends as line_ends
+from .flow import straight_line as straight_line
 from .metrics.distances import KernelDistance as KernelDistance
 from .metrics.distances import Neighbours as Neighbours
 from .metrics.distances import crops as crops
