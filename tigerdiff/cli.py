@@ -22,10 +22,9 @@ def main() -> None:
 def run() -> None:
     """Run the command that was typed, and turn what a user can mend into a sentence."""
     from tigerdiff.commands.app import app
+    from tigerdiff.commands.shell import open_streams
 
-    for stream in (sys.stdout, sys.stderr):  # a name that the console cannot print ends nothing
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    open_streams()
     try:
         app(prog_name="tigerdiff")
     except (MemoryError, RuntimeError) as error:  # torch has no error of its own on the CPU

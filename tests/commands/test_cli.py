@@ -173,6 +173,50 @@ def test_under_nohup_a_hangup_does_not_end_the_run(photos, tmp_path, start):
     assert rows(tmp_path / "nohup") == 20
 
 
+TERMINAL = """
+import fcntl, os, signal, sys, termios
+os.setsid()
+terminal = os.open({name!r}, os.O_RDWR)
+fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+os.dup2(terminal, 1), os.dup2(terminal, 2), os.close(terminal)
+sys.stdout, sys.stderr = (open(fd, "w", closefd=False) for fd in (1, 2))
+signal.signal(signal.SIGHUP, signal.{hangup})
+open(job["folder"] + "/there", "w").close()
+"""
+
+
+def test_a_closed_terminal_saves_and_under_nohup_the_run_goes_on(photos, tmp_path, start):
+    """Nothing can be printed any more: no bar, no warning, and not what is ready."""
+    for steps, hangup, code in ((100_000, "SIG_DFL", 130), (8, "SIG_IGN", 0)):
+        out = tmp_path / hangup
+        leader, follower = os.openpty()
+        before = TERMINAL.format(name=os.ttyname(follower), hangup=hangup)
+        words = ["train", "--data", photos, *TINY, "--out", out, "--steps", steps]
+        command = start(*words, before=before)
+        command.until((command.folder / "there").exists)
+        if code:
+            command.until(lambda out=out: rows(out) > 3)
+        os.close(follower), os.close(leader)
+        assert command.end()[0] == code
+        checkpoint = runs.find_checkpoint(out)
+        assert rows(out) == runs.read_state(checkpoint)["step"] >= 4
+
+
+def test_a_reader_that_is_gone_ends_nothing(tmp_path, start):
+    """As ``tigerdiff train 2>&1 | tee log``, whose tee was stopped; also with no stream at all."""
+    pipe = """
+import os, sys
+ours, theirs = os.pipe()
+os.dup2(theirs, 1), os.dup2(theirs, 2), os.close(ours)
+sys.stdout, sys.stderr = (open(fd, "w", closefd=False) for fd in (1, 2))
+"""
+    closed = "import os, sys; os.close(1), os.close(2); sys.stdout = sys.stderr = None"
+    for i, before in enumerate((pipe, closed)):
+        words = ["--data", "painted", "--out", tmp_path / f"run{i}", "--steps", 2, *TINY]
+        assert start("train", *words, before=before).end()[0] == 0
+        assert rows(tmp_path / f"run{i}") == 2
+
+
 SLOW = """
 import time
 from tigerdiff.training import loop, run

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tigerdiff.commands.options import path
-from tigerdiff.commands.shell import go_on_command, on_ending, say
+from tigerdiff.commands.shell import go_on_command, on_ending
 
 
 def render_command(
@@ -42,8 +42,9 @@ def render_command(
     try:
         render_folder(out, n, size, seed, resume=resume)
     except KeyboardInterrupt:
-        say(f"\nStopped; {len(read_tigers(out))} of {n} tigers are in {out}. Go on with:")
-        say(f"  {go_on_command()}")
+        there = len(read_tigers(out))
+        typer.echo(f"\nStopped; {there} of {n} tigers are in {out}. Go on with:", err=True)
+        typer.echo(f"  {go_on_command()}", err=True)
         raise typer.Exit(130) from None
     there = len(read_tigers(out))
     typer.echo(f"{out}: {there} tigers of {size} x {size} pixels, captions.csv and metadata.csv")

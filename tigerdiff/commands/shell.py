@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import io
 import os
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import typer
 
 # Ctrl-C, the end of a job, a closed terminal, and what clusters announce the end of a job with.
 ENDING = [
@@ -34,10 +34,36 @@ def on_ending(handler: Callable[..., Any]) -> None:
             signal.signal(number, handler)
 
 
-def say(line: str) -> None:
-    """Print a line on stderr, unless the terminal is gone."""
-    with contextlib.suppress(OSError):
-        typer.echo(line, err=True)
+class Listener(io.FileIO):
+    """A terminal or a pipe: once it is closed, what is written to it is dropped."""
+
+    def write(self, text: Any) -> int:
+        """Write bytes, and take them as written where nobody reads any more."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EPIPE):
+                raise
+            return len(text)
+
+
+def open_streams() -> None:
+    """Let no command end for a terminal that was closed, or a name that it cannot print."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed from the start
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - it stays open
+            continue
+        buffer = getattr(stream, "buffer", None)
+        file = getattr(buffer, "raw", buffer)
+        if isinstance(file, io.FileIO) and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raw = Listener(file.fileno(), "w", closefd=False)
+            stream = io.TextIOWrapper(
+                io.BufferedWriter(raw), stream.encoding, "backslashreplace", line_buffering=True
+            )
+            setattr(sys, name, stream)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def check_place(out: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tigerdiff.commands.options import with_options
-from tigerdiff.commands.shell import go_on_command, on_ending, program, say, typed
+from tigerdiff.commands.shell import go_on_command, on_ending, program, typed
 from tigerdiff.training.config import LEAST, TrainConfig
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def train_command(**options: Any) -> None:
         stop.set()
     if stop.is_set() and (last is None or last.step < options["steps"]):
         if first:
-            say(how_to_go_on(Path(options["out"]).expanduser()))
+            typer.echo(how_to_go_on(Path(options["out"]).expanduser()), err=True)
         raise typer.Exit(130)
     if first:
         from tigerdiff.training.checkpoints import find_checkpoint
@@ -85,8 +85,10 @@ def follow(config: TrainConfig, stop: threading.Event, first: bool) -> TrainStep
     from tigerdiff.training.loop import train
 
     def finish(*_: object) -> None:
+        if stop.is_set():  # a closed terminal hangs up twice, by its shell and by the system
+            return
         stop.set()
-        on_ending(signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         if first:  # not with print: the signal may have come while the bar was being printed
             with contextlib.suppress(OSError):
                 os.write(2, b"\nStopping after this step; Ctrl-C again stops at once\n")
