@@ -10,7 +10,7 @@ import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
-from execute_pages import BUILD, listed_pages
+from execute_pages import BUILD, listed_pages, source_of
 from light_pages import lightened, single
 
 ROOT = Path(__file__).parent.parent
@@ -129,6 +129,44 @@ def test_a_page_is_lightened_of_what_it_does_not_need():
     formula = page.format('<span class="math notranslate">x</span>')
     assert lightened(formula) == formula.replace(tag + tag, tag)
     assert single("A tiger &#8212; A tiger") == "A tiger"
+
+
+def test_a_shared_link_shows_the_written_description():
+    shared = '<meta property="og:description" content="{}" />'
+    written = '<meta content="What it is." name="description" />'
+    assert lightened(shared.format("First words")) == shared.format("First words")
+    assert lightened(written + shared.format("First words")) == written + shared.format(
+        "What it is."
+    )
+
+
+def description_of(page):
+    """What the source of a page says about it: in a notebook's metadata or in front matter."""
+    path = source_of(page)
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        head = json.loads(text)["metadata"]
+    else:
+        head = yaml.safe_load(text.split("---\n")[1]) if text.startswith("---\n") else {}
+    return head.get("myst", {}).get("html_meta", {}).get("description", "")
+
+
+def test_every_page_has_a_written_description_of_its_own():
+    texts = {page: description_of(page) for page in PAGES}
+    assert {page: text for page, text in texts.items() if not 50 <= len(text) <= 200} == {}
+    assert len(set(texts.values())) == len(texts)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_says_its_description_to_search_engines_and_in_links(page, built_book):
+    html = soup(built_book / f"{page}.html")
+    for selector in ("meta[name=description]", "meta[property='og:description']"):
+        assert [tag["content"] for tag in html.select(selector)] == [description_of(page)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_at_most_three_megabytes(page, built_book):
+    assert (built_book / f"{page}.html").stat().st_size <= 3_000_000
 
 
 def test_a_page_says_once_what_it_is(built_book):

@@ -98,6 +98,32 @@ def test_small_pictures_are_exact_and_float_range_is_declared():
     assert list(decode(shown["src"]).tobytes()[:15:3]) == [0, 0, 128, 255, 255]
 
 
+def test_a_slider_keeps_noise_exactly_and_smooth_small_frames_nearly():
+    """Each column by itself: a page holds hundreds of such frames."""
+    t = torch.linspace(-1, 1, 64)
+    smooth = (t * t[:, None]).expand(3, -1, -1)
+    frames = [[noisy(k, 64), smooth * (k / 1000)] for k in (500, 1000)]
+    text = html(timestep_slider(frames, values=[500, 1000], alt="x", width=160))
+    noise, plain = (shown["src"] for shown in Elements(text).named("img"))
+    exact = td.to_uint8(noisy(500, 64))
+    assert torch.equal(
+        torch.tensor(list(decode(noise).tobytes())), exact.permute(1, 2, 0).flatten()
+    )
+    kept = torch.tensor(list(decode(plain).tobytes())).view(64, 64, 3).permute(2, 0, 1)
+    assert (kept - td.to_uint8(frames[0][1]).int()).abs().max() <= 6
+    assert len(plain) < len(noise) / 3
+
+
+def test_a_diagram_has_few_colours_and_a_white_ground():
+    figure = plt.figure(figsize=(3, 2))
+    for k in range(4):
+        figure.gca().plot([0, k], [k, 1], linewidth=2)
+    (shown,) = Elements(html(show_images(figure, alt="Lines"))).named("img")
+    counts = decode(shown["src"]).convert("RGB").getcolors()
+    assert len(counts) <= 32
+    assert max(counts)[1] == (255, 255, 255)
+
+
 def test_titles_captions_and_alt_are_text():
     shown = show_images(
         [picture(0), picture(1)], alt="<b>", titles=["a < b", '"'], caption="</figure>"
@@ -168,7 +194,7 @@ def test_figures_can_be_frames_and_are_closed():
     text = html(timestep_slider(plot, values=[0, 1], alt="A line"))
     assert plt.get_fignums() == before
     (shown,) = Elements(text).named("img")
-    assert (shown["width"], shown["height"]) == ("576", "384")
+    assert (shown["width"], shown["height"]) == ("432", "288")
     assert len(html(show_images([plot(1), picture(0)], alt=["A line", "noise"]))) > 0
 
 

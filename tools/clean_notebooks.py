@@ -1,6 +1,7 @@
 """Store the chapters without outputs and without what editors leave behind.
 
-A cell tagged nbval-check-output keeps its output: the tests compare it.
+A cell tagged nbval-check-output keeps its output: the tests compare it. The page keeps its written
+description (metadata myst, html_meta), which search engines and links to the page show.
 
 python tools/clean_notebooks.py            rewrites the notebooks below book/
 """
@@ -20,7 +21,8 @@ KEPT = ("mystnb", "tags")
 def cleaned(text: str) -> str:
     """The notebook (JSON text) as it should be stored."""
     notebook = nbformat.reads(text, as_version=4)
-    notebook.metadata = nbformat.from_dict(KERNEL)
+    described = {"myst": notebook.metadata["myst"]} if "myst" in notebook.metadata else {}
+    notebook.metadata = nbformat.from_dict(KERNEL | described)
     for cell in notebook.cells:
         cell.metadata = {key: cell.metadata[key] for key in KEPT if cell.metadata.get(key)}
         cell.pop("attachments", None)

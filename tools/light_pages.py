@@ -1,7 +1,8 @@
 """Sphinx extension: pages that carry no more than they need, checked by tests/test_book.py.
 
 When the build has finished, each page keeps one viewport tag, a title that names the site once,
-and MathJax only if it has a formula; the search page gets a script that names the section.
+and MathJax only if it has a formula; a shared link shows the page's own description; the search
+page gets a script that names the section.
 """
 
 import re
@@ -16,6 +17,8 @@ MATHJAX = re.compile(
     r"\s*<script[^>]*>window\.MathJax = .*?</script>|\s*<script[^>]*mathjax[^>]*></script>"
 )
 FORMULA = re.compile(r'class="[^"]*\bmath\b')
+WRITTEN = re.compile(r'<meta content="([^"]*)" name="description"')
+SHARED = re.compile(r'(<meta property="og:description" content=")[^"]*')
 SEARCH_SCRIPT = "search_sections.js"
 
 
@@ -24,6 +27,8 @@ def lightened(page: str) -> str:
     for found in VIEWPORT.findall(page)[1:]:
         page = page[::-1].replace(found[::-1], "", 1)[::-1]
     page = TITLE.sub(lambda found: f"<title>{single(found[1])}</title>", page, count=1)
+    if written := WRITTEN.search(page):
+        page = SHARED.sub(lambda shared: shared[1] + written[1], page)
     return page if FORMULA.search(page) else MATHJAX.sub("", page)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from tigerdiff.notebook.pictures import (
+    MOVING_DPI,
     Picture,
     asset,
     checked_alts,
@@ -78,6 +79,8 @@ class Slider:
                     f"{_describe(frames[0])} at {values[0]} but {_describe(frame)} at {value}"
                 )
         self._frames = frames if kind == "player" else same_enlargement(frames)
+        # Noise is kept exactly; in a column without any, a small frame costs a third as a JPEG.
+        self._frames = [[replace(p, exact=p.hard) for p in row] for row in self._frames]
         self._readouts = [self._readout(value) for value in values] if len(values) > 1 else [[]]
         self._titles = checked_titles(titles, len(frames[0]))
         self._alts = checked_alts(alt, self._titles, len(frames[0]))
@@ -88,8 +91,8 @@ class Slider:
 
     def _pictures(self, value: Number) -> list[Picture]:
         images = picture_list(self._row(value), self._argument)
-        row = [to_picture(x, self._argument, self._width, self._pixelated) for x in images]
-        return [replace(picture, exact=self._kind != "player") for picture in row]
+        look = self._width, self._pixelated, MOVING_DPI
+        return [to_picture(x, self._argument, *look) for x in images]
 
     def _readout(self, value: Number) -> list[str]:
         of = "" if self._of is None else f" of {self._of}"
