@@ -140,6 +140,26 @@ def test_a_shared_link_shows_the_written_description():
     )
 
 
+def test_the_cells_of_a_table_name_their_columns():
+    head = '<tr class="row-odd"><th class="head"><p>What</p></th>\n<th class="head"><p>Code</p></th>'
+    row = '<tr><td><p>a</p></td>\n<td class="text-right"><p>b</p></td>\n</tr>'
+    table = '<table class="table">\n<thead>' + head + "</tr></thead><tbody>{}</tbody></table>"
+    named = row.replace("<td class", '<td data-column="Code" class')
+    assert lightened(table.format(row)) == table.format(named)
+
+
+@pytest.mark.parametrize("page", ["index", "05_ddim"])
+def test_a_row_becomes_a_list_on_a_phone(page, browser, site_url):
+    with Visit(browser, site_url, f"{page}.html", **PHONE) as visit:
+        cells = visit.tab.locator("article table.table td").all()
+        assert cells
+        lefts = {round(cell.bounding_box()["x"]) for cell in cells if cell.is_visible()}
+        assert len(lefts) == 1, "one below the other"
+        named = visit.tab.locator("article table.table td[data-column]").first
+        content = named.evaluate("e => getComputedStyle(e, '::before').content")
+        assert named.get_attribute("data-column") in content
+
+
 def description_of(page):
     """What the source of a page says about it: in a notebook's metadata or in front matter."""
     path = source_of(page)

@@ -1,8 +1,9 @@
 """Sphinx extension: pages that carry no more than they need, checked by tests/test_book.py.
 
 When the build has finished, each page keeps one viewport tag, a title that names the site once,
-and MathJax only if it has a formula; a shared link shows the page's own description; the search
-page gets a script that names the section.
+and MathJax only if it has a formula; a shared link shows the page's own description; each cell of
+a table knows its column, for phones, where a row becomes a list; the search page gets a script that
+names the section.
 """
 
 import re
@@ -19,6 +20,9 @@ MATHJAX = re.compile(
 FORMULA = re.compile(r'class="[^"]*\bmath\b')
 WRITTEN = re.compile(r'<meta content="([^"]*)" name="description"')
 SHARED = re.compile(r'(<meta property="og:description" content=")[^"]*')
+TABLE = re.compile(r'<table class="table">.*?</table>', re.DOTALL)
+HEAD = re.compile(r'<th class="head[^"]*">(.*?)</th>', re.DOTALL)
+ROW = re.compile(r"<tr.*?</tr>", re.DOTALL)
 SEARCH_SCRIPT = "search_sections.js"
 
 
@@ -29,7 +33,20 @@ def lightened(page: str) -> str:
     page = TITLE.sub(lambda found: f"<title>{single(found[1])}</title>", page, count=1)
     if written := WRITTEN.search(page):
         page = SHARED.sub(lambda shared: shared[1] + written[1], page)
+    page = TABLE.sub(lambda table: labelled(table[0]), page)
     return page if FORMULA.search(page) else MATHJAX.sub("", page)
+
+
+def labelled(table: str) -> str:
+    """The HTML of a table whose cells name their columns, but for the first, which names the row."""
+    names = [re.sub(r"<[^>]+>|\n", "", head) for head in HEAD.findall(table)]
+
+    def with_names(row: re.Match[str]) -> str:
+        first, *others = re.split(r"<td(?=[ >])", row[0])
+        cells = zip(["", *(f' data-column="{name}"' for name in names[1:])], others, strict=False)
+        return first + "".join(f"<td{name}{cell}" for name, cell in cells)
+
+    return ROW.sub(with_names, table)
 
 
 def single(title: str) -> str:
