@@ -141,7 +141,9 @@ def test_a_shared_link_shows_the_written_description():
 
 
 def test_the_cells_of_a_table_name_their_columns():
-    head = '<tr class="row-odd"><th class="head"><p>What</p></th>\n<th class="head"><p>Code</p></th>'
+    head = (
+        '<tr class="row-odd"><th class="head"><p>What</p></th>\n<th class="head"><p>Code</p></th>'
+    )
     row = '<tr><td><p>a</p></td>\n<td class="text-right"><p>b</p></td>\n</tr>'
     table = '<table class="table">\n<thead>' + head + "</tr></thead><tbody>{}</tbody></table>"
     named = row.replace("<td class", '<td data-column="Code" class')

@@ -38,7 +38,7 @@ def lightened(page: str) -> str:
 
 
 def labelled(table: str) -> str:
-    """The HTML of a table whose cells name their columns, but for the first, which names the row."""
+    """The HTML of a table whose cells, but for the first of a row, name their columns."""
     names = [re.sub(r"<[^>]+>|\n", "", head) for head in HEAD.findall(table)]
 
     def with_names(row: re.Match[str]) -> str:
