@@ -239,6 +239,52 @@ def guidance_is_linear(core):
         assert_close(guided(xt, t), (1 - scale) * none + scale * given, **EXACT)
 
 
+def guidance_is_bayes(core):
+    """Two Gaussian classes: the guided noise is the plain one minus the classifier's gradient."""
+    centres, width = torch.tensor([-0.8, 0.5], dtype=torch.float64), 0.3
+    t = torch.arange(1, 1001)
+    x0, eps = images(1000, 1), noise(1000, 1)
+    a = reference_alpha_bar("cosine", 1000)[t, None]
+    xt = (a.sqrt() * x0 + (1 - a).sqrt() * eps).requires_grad_()
+
+    def log_p(x):  # of each class, up to a constant
+        return -((x - a.sqrt() * centres) ** 2) / (2 * (a * width**2 + 1 - a))
+
+    def model(xt, t, condition=None):
+        share = log_p(xt).softmax(1) if condition is None else (condition == torch.arange(2)) * 1.0
+        mean = a.sqrt() * (share * centres).sum(1, keepdim=True)
+        return (1 - a).sqrt() * (xt - mean) / (a * width**2 + 1 - a)
+
+    for y, scale in product((0, 1), (0, 1, 2.5)):
+        (slope,) = torch.autograd.grad(log_p(xt).log_softmax(1)[:, y].sum(), xt)
+        guided = core.guided(model, torch.full((1000, 1), y), scale)
+        assert_close(guided(xt, t), model(xt, t) - scale * (1 - a).sqrt() * slope, **EXACT)
+
+
+def guided_flow_of_a_gaussian(core):
+    """If p(x) is N(0, 2) and p(x | y) is N(0, 1), guided samples are N(0, 2^(1 - g)).
+
+    Bradley & Nakkiran 2025: the guided flow is linear there, and can be integrated by hand. With
+    the noise of small DDPM steps the variance is (2 - 2^(2 - 2g)) / (2g - 1).
+    """
+    schedule = core.NoiseSchedule.cosine()
+    table = reference_alpha_bar("cosine", 1000)
+
+    def model(xt, t, condition=None):
+        a, variance = table[t][:, None], 2 if condition is None else 1
+        return (1 - a).sqrt() * xt / (a * variance + 1 - a)
+
+    xT = noise(4000, 1)
+    for scale in (0, 1, 2, 3.5):
+        guided = core.guided(model, torch.zeros(4000, 1), scale)
+        *_, end = core.heun(guided, schedule, xT, steps=500, clip=False)
+        assert_close(end.xt, 2 ** ((1 - scale) / 2) * xT, rtol=1e-3, atol=1e-4)
+        generator = torch.Generator().manual_seed(2)
+        *_, end = core.ddpm(guided, schedule, xT, generator=generator, clip=False)
+        expected = (2 - 2 ** (2 - 2 * scale)) / (2 * scale - 1)
+        assert abs(end.xt.var().item() / expected - 1) < 0.1
+
+
 def contract(core, steps=(1, 2, 3, 4, 7, 64)):
     """The first step has t = T, the last t = 0, x0 = xt and eps = 0; n calls, at the times told."""
     for kind, n in product(SCHEDULES, steps):
@@ -587,6 +633,8 @@ ORACLES = (
     targets_are_inverted,
     posterior_is_bayes,
     guidance_is_linear,
+    guidance_is_bayes,
+    guided_flow_of_a_gaussian,
     contract,
     ddpm_is_diffusers,
     ddim_is_diffusers,

@@ -261,6 +261,11 @@ MUTANTS = {
         "without + guidance_scale * (with_condition - without)",
         "with_condition + guidance_scale * (with_condition - without)",
     ),
+    "guidance on the wrong branch": (
+        "drawing",
+        "without + guidance_scale * (with_condition - without)",
+        "with_condition + guidance_scale * (without - with_condition)",
+    ),
     "dropout on while sampling": ("drawing", "model.eval()", "model.train()"),
     # the average and the network
     "decay the wrong way round": (
@@ -302,7 +307,7 @@ FIRST = {
         "predictions_agree targets_are_inverted posterior_is_bayes"
     ),
     "sampling": "ddim_is_diffusers ddpm_is_diffusers dpm_solver_is_diffusers heun_is_karras",
-    "drawing": "guidance_is_linear sampling_ignores_dropout",
+    "drawing": "guidance_is_linear guidance_is_bayes sampling_ignores_dropout",
     "training.ema": "average_in_closed_form",
     "unet": "network_obeys_its_condition network_hears_the_time",
 }

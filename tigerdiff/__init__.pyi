@@ -31,6 +31,7 @@ from .metrics.distances import kernel_distance as kernel_distance
 from .metrics.distances import nearest_neighbours as nearest_neighbours
 from .metrics.eyes import eye_difference as eye_difference
 from .metrics.prompts import judge as judge
+from .metrics.prompts import log_probability as log_probability
 from .metrics.prompts import prompt_accuracy as prompt_accuracy
 from .notebook.plots import plot_curves as plot_curves
 from .notebook.plots import plot_histograms as plot_histograms

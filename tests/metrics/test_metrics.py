@@ -14,9 +14,11 @@ import pytest
 import torch
 import train_judge
 from safetensors import safe_open
+from torch.testing import assert_close
 from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
 
 from tigerdiff.data import downloads as _downloads
+from tigerdiff.data.tensors import to_float
 from tigerdiff.metrics import distances as metrics
 from tigerdiff.metrics import inception as _inception
 from tigerdiff.metrics.distances import (
@@ -32,7 +34,7 @@ from tigerdiff.metrics.distances import (
 )
 from tigerdiff.metrics.eyes import eye_difference
 from tigerdiff.metrics.judge import WEIGHTS, Judge
-from tigerdiff.metrics.prompts import judge, prompt_accuracy, share_shown
+from tigerdiff.metrics.prompts import judge, log_probability, prompt_accuracy, share_shown
 from tigerdiff.tigers.paint import paint, procedural_tigers
 from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger
 
@@ -277,6 +279,36 @@ def test_the_judge_reads_fresh_tigers(fresh):
 def test_the_judge_reads_other_sizes(size, least):
     found = prompt_accuracy(*procedural_tigers(128, size, seed=32))
     assert min(found[name] for name in ("fur", "backdrop", "mouth", "age")) >= least
+
+
+def test_log_probability(fresh):
+    """It is the judge's own answer, several words multiply, and its gradient is the slope."""
+    images = fresh[0][:6]
+    likely = judge(images, probabilities=True)
+    x = to_float(images)
+    expected = likely["fur"]["white"].log() + likely["mouth"]["open"].log()
+    assert_close(log_probability(x, fur="white", mouth="open"), expected, rtol=1e-3, atol=1e-3)
+    x.requires_grad_()
+    (slope,) = torch.autograd.grad(log_probability(x, mouth="open").sum(), x)
+    step = 1e-2 * slope / slope.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
+    with torch.no_grad():
+        rise = log_probability(x + step, mouth="open") - log_probability(x - step, mouth="open")
+    assert_close(rise, 2 * (slope * step).sum((1, 2, 3)), rtol=0.05, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "message"),
+    [
+        (lambda x: x, {}, "^words must name some of fur, backdrop"),
+        (lambda x: x, {"gaze_x": "left"}, "^words must name some of fur, backdrop"),
+        (lambda x: x, {"fur": "pink"}, "fur 'pink': it must be one of orange, white"),
+        (lambda x: x.byte(), {"fur": "white"}, r"^images must be float \(N, 3, S, S\)"),
+        (lambda x: x[0], {"fur": "white"}, r"^images must be float \(N, 3, S, S\)"),
+    ],
+)
+def test_log_probability_of_what_cannot_be_judged(change, words, message):
+    with pytest.raises(ValueError, match=message):
+        log_probability(change(torch.zeros(2, 3, 16, 16)), **words)
 
 
 def test_prompt_accuracy_falls_when_something_else_was_asked(fresh):

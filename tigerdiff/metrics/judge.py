@@ -59,8 +59,8 @@ class Judge(nn.Module):
         self.heads = nn.Linear(FEATURES, sum(map(len, CHOICES.values())) + len(RANGES))
 
     def features(self, images: Tensor) -> Tensor:
-        """Return whitened features (N, 128) of uint8 pictures (N, 3, H, W)."""
-        x = to_float(images)
+        """Return whitened features (N, 128) of pictures (N, 3, H, W), uint8 or float in [-1, 1]."""
+        x = images if images.is_floating_point() else to_float(images)
         if x.shape[-2:] != (SIZE, SIZE):
             x = F.interpolate(x, (SIZE, SIZE), mode="bilinear", antialias=True)
         early = self.early(x)
@@ -70,7 +70,7 @@ class Judge(nn.Module):
         return (joined - self.mean) @ self.whitening
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return what `read` makes of the features of uint8 pictures (N, 3, H, W)."""
+        """Return what `read` makes of the features of pictures (N, 3, H, W)."""
         return self.read(self.features(images))
 
     def read(self, features: Tensor) -> dict[str, Tensor]:

@@ -43,6 +43,33 @@ def judge(images: Tensor, *, probabilities: bool = False) -> dict[str, Any]:
     return answers
 
 
+def log_probability(images: Tensor, **words: str) -> Tensor:
+    """Return the logarithm of the probability that the judge gives to attributes of tigers.
+
+    Its gradient by the pictures is what classifier guidance needs (Dhariwal & Nichol 2021,
+    section 4).
+
+    Args:
+        images: float32 (N, 3, S, S) in [-1, 1].
+        words: attribute to word, such as ``fur="white"``; the probabilities of several multiply.
+
+    Returns:
+        (N,), at most 0, on the device of the images.
+
+    Raises:
+        ValueError: the pictures are not as above, or an attribute or a word is unknown.
+    """
+    if not images.is_floating_point() or images.dim() != 4 or images.shape[1] != 3:
+        raise ValueError(f"images must be float (N, 3, S, S), not {tuple(images.shape)}")
+    if not words or not set(words) <= set(CHOICES):
+        raise ValueError(f"words must name some of {', '.join(CHOICES)} (got {', '.join(words)})")
+    _asked(words)
+    answers = shipped_judge(images.device)(images.float())
+    return torch.stack(
+        [answers[name].log_softmax(1)[:, CHOICES[name].index(word)] for name, word in words.items()]
+    ).sum(0)
+
+
 def prompt_accuracy(images: Tensor, attributes: Sequence[Asked]) -> dict[str, float]:
     """Return the share of the pictures that show what was asked, for each attribute.
 
