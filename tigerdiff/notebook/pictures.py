@@ -84,7 +84,7 @@ def to_picture(
         pixelated: as in `Picture`.
         dpi: dots per inch of a matplotlib figure.
     """
-    from PIL.Image import fromarray
+    from PIL.Image import Dither, fromarray
 
     if width is not None and width < 1:
         raise ValueError(f"width must be at least 1 CSS pixel, got {width}")
@@ -92,7 +92,7 @@ def to_picture(
         inverts = not any(axes.images for axes in image.axes)
         drawing = _draw(image, dpi)
         if inverts:  # lines and areas of few colours: a fifth fewer bytes
-            drawing = drawing.quantize(COLOURS, dither=0).convert("RGB")
+            drawing = drawing.quantize(COLOURS, dither=Dither.NONE).convert("RGB")
         return Picture(drawing, width or round(drawing.width * 96 / dpi), True, inverts)
     x = _tensor(image, argument)
     if x.ndim != 3 or x.shape[0] != 3 or 0 in x.shape:
