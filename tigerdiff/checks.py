@@ -6,7 +6,9 @@ Shapes and dtypes are checked everywhere, values only on the CPU: to look at the
 from __future__ import annotations
 
 import math
+import numbers
 import operator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +38,15 @@ def check_images(**images: Tensor) -> None:
             raise ValueError(
                 f"{name} must be on the scale of [-1, 1]: scale 0..255 with x / 127.5 - 1"
             )
+
+
+def whole_number(name: str, value: Any, least: int, most: float = math.inf) -> int:
+    """Return the value as an int; raise ValueError unless it is whole and in the range."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if whole and least <= value <= most:
+        return operator.index(value)
+    extent = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+    raise ValueError(f"{name} must be a whole number {extent} (got {value!r})")
 
 
 def check_time(table: Tensor, name: str, t: Tensor | int, x: Tensor, lowest: int) -> Tensor:

@@ -1,22 +1,17 @@
 """What a painted tiger's attributes are in English: captions that are true, in many wordings.
 
-Each caption names the fur, the age, the mouth, the backdrop and the daytime so that a reader can
-name them again, and some name up to two more things that can be seen clearly. Left and
-right are the viewer's.
+Left and right are the viewer's.
 """
 
 import random
 import re
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import TypeVar
+from typing import Any
 
-from tigerdiff.tigers.tiger import Tiger
-
-T = TypeVar("T")
+from tigerdiff.tigers.tiger import CHOICES, Tiger
 
 # The wordings of each value. {fur} is the fur's colour and a space, or nothing.
-FUR = ("orange", "white", "golden", "black")
 CAT = {
     "cub": ("{fur}tiger cub", "young {fur}tiger", "baby {fur}tiger"),
     "adult": ("adult {fur}tiger", "grown {fur}tiger", "full-grown {fur}tiger"),
@@ -104,8 +99,7 @@ def caption(tiger: Tiger, seed: int = 0) -> str:
     """Describe a painted tiger truly, as in "a roaring white tiger cub at night".
 
     It always says fur, age, mouth, backdrop and daytime ("at night" says the last two), and
-    sometimes gaze, head, ears, distance, light and place, where they are clear to see. All is in
-    lower case, and the words are those of ``VOCABULARY``.
+    sometimes what else is clear to see. The words are those of ``VOCABULARY``, in lower case.
 
     Args:
         tiger: the attributes.
@@ -117,7 +111,7 @@ def caption(tiger: Tiger, seed: int = 0) -> str:
     # Seeded by text and drawn from with random() alone: these Python promises to keep as they are.
     dice = random.Random(f"{seed} {tiger}")
 
-    def pick(choices: Sequence[T]) -> T:
+    def pick(choices: Sequence[Any]) -> Any:
         return choices[int(dice.random() * len(choices))]
 
     if tiger.daytime == "night":
@@ -126,15 +120,9 @@ def caption(tiger: Tiger, seed: int = 0) -> str:
         place, time = pick(PLACE[tiger.backdrop]), pick(TIME[tiger.daytime])
         scene = pick((f"{place} {time}", f"{time} {place}"))
     cat = pick(CAT[tiger.age])
-    sentence = pick(PATTERNS).format(
-        cat=cat.format(fur=f"{tiger.fur} "),
-        plain=cat.format(fur=""),
-        fur=tiger.fur,
-        look=LOOK[tiger.mouth],
-        doing=pick(DOING[tiger.mouth]),
-        verb=pick(VERB[tiger.mouth]),
-        scene=scene,
-    )
+    pattern, doing, verb = pick(PATTERNS), pick(DOING[tiger.mouth]), pick(VERB[tiger.mouth])
+    words = {"cat": cat.format(fur=f"{tiger.fur} "), "plain": cat.format(fur=""), "fur": tiger.fur}
+    sentence = pattern.format(**words, look=LOOK[tiger.mouth], doing=doing, verb=verb, scene=scene)
     clear = [[text for text, holds in topic if holds(tiger)] for topic in DETAILS]
     topics = [texts for texts in clear if texts]
     for _ in range(min(pick((0, 0, 1, 1, 2)), len(topics))):
@@ -142,12 +130,7 @@ def caption(tiger: Tiger, seed: int = 0) -> str:
     return re.sub(r"\ba (?=[aeiou])", "an ", sentence)
 
 
-def _words() -> tuple[str, ...]:
-    tables = chain.from_iterable([*CAT.values(), *PLACE.values(), *TIME.values()])
-    said = chain(tables, NIGHT, LOOK.values(), *DOING.values(), *VERB.values(), PATTERNS)
-    details = (text for topic in DETAILS for text, _ in topic)
-    texts = " ".join(chain(said, details, FUR, ("an",)))
-    return tuple(sorted(set(re.findall(r"[a-z-]+", re.sub(r"{\w+}", " ", texts)))))
-
-
-VOCABULARY = _words()
+_TABLES = (table.values() for table in (CAT, PLACE, TIME, DOING, VERB))
+_WORDINGS = chain(*chain(*_TABLES), NIGHT, LOOK.values(), PATTERNS, CHOICES["fur"], ["an"])
+_TEXTS = " ".join([*_WORDINGS, *(text for topic in DETAILS for text, _ in topic)])
+VOCABULARY = tuple(sorted(set(re.findall(r"[a-z-]+", re.sub(r"{\w+}", " ", _TEXTS)))))

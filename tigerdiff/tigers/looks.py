@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from tigerdiff.tigers.painting.portrait import HEAD_SIZE, PARTS, stripe_lattice
 from tigerdiff.tigers.painting.primitives import uniform
-from tigerdiff.tigers.tiger import Tiger
+from tigerdiff.tigers.tiger import RANGES, Tiger
 
 FURS = {
     "orange": {
@@ -34,23 +33,29 @@ FURS = {
     },
 }  # fmt: skip
 BOLD = {"orange": 0.0, "white": -0.05, "golden": -0.05, "black": 0.35}  # width of the stripes
-DAYTIMES = {  # light of the sun or the moon, and of the open sky on the tiger
-    "morning": {"sun": (1.12, 1.00, 0.80), "sky": (0.42, 0.43, 0.42)},
-    "noon": {"sun": (1.04, 1.03, 1.00), "sky": (0.48, 0.50, 0.53)},
-    "dusk": {"sun": (1.12, 0.83, 0.61), "sky": (0.44, 0.39, 0.42)},
-    "night": {"sun": (0.66, 0.71, 0.84), "sky": (0.25, 0.27, 0.34)},
-}
-SKIES = {  # top of the sky, sky at the horizon, what the light does to the colours of the ground
-    "morning": ((0.60, 0.74, 0.86), (1.00, 0.90, 0.72), (1.00, 0.94, 0.80)),
-    "noon": ((0.22, 0.50, 0.88), (0.70, 0.86, 0.97), (1.00, 1.00, 1.00)),
-    "dusk": ((0.33, 0.24, 0.50), (1.00, 0.55, 0.30), (0.90, 0.62, 0.54)),
-    "night": ((0.015, 0.025, 0.085), (0.10, 0.15, 0.32), (0.34, 0.42, 0.66)),
-}
+# Light of the sun or the moon and of the open sky on the tiger; top of the sky, sky at the horizon,
+# what the light does to the colours of the ground.
+DAYTIMES = {
+    "morning": {
+        "sun": (1.12, 1.00, 0.80), "sky": (0.42, 0.43, 0.42), "zenith": (0.60, 0.74, 0.86),
+        "horizon": (1.00, 0.90, 0.72), "tint": (1.00, 0.94, 0.80),
+    },
+    "noon": {
+        "sun": (1.04, 1.03, 1.00), "sky": (0.48, 0.50, 0.53), "zenith": (0.22, 0.50, 0.88),
+        "horizon": (0.70, 0.86, 0.97), "tint": (1.00, 1.00, 1.00),
+    },
+    "dusk": {
+        "sun": (1.12, 0.83, 0.61), "sky": (0.44, 0.39, 0.42), "zenith": (0.33, 0.24, 0.50),
+        "horizon": (1.00, 0.55, 0.30), "tint": (0.90, 0.62, 0.54),
+    },
+    "night": {
+        "sun": (0.66, 0.71, 0.84), "sky": (0.25, 0.27, 0.34), "zenith": (0.015, 0.025, 0.085),
+        "horizon": (0.10, 0.15, 0.32), "tint": (0.34, 0.42, 0.66),
+    },
+}  # fmt: skip
 PUPIL = {"noon": 0.021, "morning": 0.025, "dusk": 0.030, "night": 0.038}
-DROP, GAPE = (  # of the jaw, and half the width of the open mouth
-    {"closed": 0.0, "open": 0.15, "roaring": 0.31},
-    {"closed": 0.01, "open": 0.185, "roaring": 0.235},
-)
+DROP = {"closed": 0.0, "open": 0.15, "roaring": 0.31}  # of the jaw
+GAPE = {"closed": 0.01, "open": 0.185, "roaring": 0.235}  # half the width of the open mouth
 EARS = {  # angle, how far out and down from where they stand up, width
     "forward": (34.0, 0.0, 0.0, 1.0),
     "sideways": (66.0, 0.07, 0.07, 0.85),
@@ -60,19 +65,14 @@ SUN_X, SUN_Y = 0.77, -0.77
 
 
 def looks_of(tigers: Sequence[Tiger], device: torch.device) -> dict[str, Any]:
-    """Return what the painter needs to know of the tigers.
+    """Return what the painter needs to know of the tigers, by name.
 
-    Returns:
-        By name: numbers (N, 1, 1) and colours (3, N, 1, 1) on the device, the names of the
-        backdrops in a list, whether any tiger is a cub or opens its mouth, random numbers
-        (N, 512) of the scene and lattices of the stripes, and for each part of the head the
-        y between which it lies in all the pictures.
+    Numbers (N, 1, 1) and colours (3, N, 1, 1) on the device, the names of the backdrops in a list,
+    whether any tiger is a cub or opens its mouth, random numbers (N, 512) of the scene and lattices
+    of the stripes, and for each part of the head the y between which it lies in all the pictures.
     """
     ears = [EARS[tiger.ears] for tiger in tigers]
-    columns = {
-        name: [getattr(tiger, name) for tiger in tigers]
-        for name in ("gaze_x", "gaze_y", "turn", "tilt", "x", "y", "scale", "light")
-    } | {
+    columns = {name: [getattr(tiger, name) for tiger in tigers] for name in RANGES} | {
         "cub": [tiger.age == "cub" for tiger in tigers],
         "roaring": [tiger.mouth == "roaring" for tiger in tigers],
         "drop": [DROP[tiger.mouth] for tiger in tigers],
@@ -86,13 +86,8 @@ def looks_of(tigers: Sequence[Tiger], device: torch.device) -> dict[str, Any]:
         "chin": [t.y + t.scale * (0.74 + 0.9 * DROP[t.mouth]) for t in tigers],
         **dict(zip(("ear_turn", "ear_out", "ear_down", "ear_wide"), zip(*ears))),
     }
-    colours: dict[str, Any] = {
-        name: [FURS[tiger.fur][name] for tiger in tigers] for name in FURS["orange"]
-    }
-    colours |= {
-        name: [DAYTIMES[tiger.daytime][name] for tiger in tigers] for name in ("sun", "sky")
-    }
-    colours |= dict(zip(("zenith", "horizon", "tint"), zip(*(SKIES[t.daytime] for t in tigers))))
+    each = [FURS[tiger.fur] | DAYTIMES[tiger.daytime] for tiger in tigers]
+    colours = {name: [colour[name] for colour in each] for name in each[0]}
     on_cpu: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # then one copy each
     numbers = torch.tensor(list(columns.values()), **on_cpu).to(device)
     shades = torch.tensor(list(colours.values()), **on_cpu).permute(0, 2, 1).to(device)
@@ -102,14 +97,11 @@ def looks_of(tigers: Sequence[Tiger], device: torch.device) -> dict[str, Any]:
     looks["any_cub"] = any(tiger.age == "cub" for tiger in tigers)
     looks["any_open"] = any(tiger.mouth != "closed" for tiger in tigers)
     looks["reach"] = {name: _reach(tigers, *extent) for name, extent in PARTS.items()}
-    stripes, scene = _seeds(tigers, "stripes", device), _seeds(tigers, "scene", device)
+    stripes = torch.tensor([tiger.stripes for tiger in tigers], device=device)
+    scene = torch.tensor([tiger.scene for tiger in tigers], device=device)
     looks["head_stripes"], looks["body_stripes"] = (stripe_lattice(stripes, i) for i in (1, 2))
     looks["behind"], looks["before"] = (uniform(scene, i, 512) for i in (3, 4))
     return looks
-
-
-def _seeds(tigers: Sequence[Tiger], name: str, device: torch.device) -> Tensor:
-    return torch.tensor([getattr(tiger, name) for tiger in tigers], device=device)
 
 
 def _reach(

@@ -3,16 +3,16 @@
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tigerdiff.checks import whole_number
 from tigerdiff.tigers.looks import looks_of
 from tigerdiff.tigers.painting.maps import draw_maps
 from tigerdiff.tigers.painting.portrait import portraits
-from tigerdiff.tigers.tiger import Tiger, check_whole, series
+from tigerdiff.tigers.tiger import Tiger, series
 
 PIXELS = 2**17  # painted at a time: few enough for the caches of a CPU
 GPU_PIXELS = 2**22  # what keeps a GPU busy
@@ -43,24 +43,17 @@ def procedural_tigers(
     Raises:
         ValueError: naming the argument that is out of range.
     """
-    _check_size(size)
     tigers = series(n, seed, start=start)
     return paint(tigers, size, device), tigers
 
 
-@overload
-def paint(attributes: Tiger, size: int = 64, device: str | torch.device = "cpu") -> Tensor: ...
-@overload
-def paint(
-    attributes: Sequence[Tiger], size: int = 64, device: str | torch.device = "cpu"
-) -> Tensor: ...
 def paint(
     attributes: Tiger | Sequence[Tiger], size: int = 64, device: str | torch.device = "cpu"
 ) -> Tensor:
     """Paint one tiger, or several.
 
-    Edges are antialiased and fine fur fades where pixels cannot hold it, so a tiger is the same
-    at every size.
+    Edges are antialiased and fine fur fades where pixels cannot hold it, so that a tiger is the
+    same at every size.
 
     Args:
         attributes: a Tiger, or a sequence of them.
@@ -73,7 +66,7 @@ def paint(
     Raises:
         ValueError: if size is out of range, or attributes are not Tigers.
     """
-    size, device = _check_size(size), torch.empty(0, device=device).device
+    size, device = whole_number("size", size, 16, 1024), torch.empty(0, device=device).device
     if isinstance(attributes, Tiger):
         return paint([attributes], size, device)[0]
     tigers = list(attributes)
@@ -113,19 +106,9 @@ def paint(
 
 
 def paint_tiger(size: int = 512) -> Tensor:
-    """Paint the course's own tiger, `Tiger()`: a portrait in the jungle.
-
-    Args:
-        size: width and height in pixels, 16 to 1024.
+    """Paint the course's own tiger, `Tiger()`, a portrait in the jungle, as :func:`paint` does.
 
     Returns:
         uint8 (3, size, size), RGB.
-
-    Raises:
-        ValueError: if size is not a whole number from 16 to 1024.
     """
     return paint(Tiger(), size)
-
-
-def _check_size(size: int) -> int:
-    return check_whole("size", size, 16, 1024)

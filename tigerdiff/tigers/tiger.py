@@ -1,12 +1,12 @@
 """The attributes of a painted tiger, and the endless series of tigers that a seed fixes."""
 
 import numbers
-import operator
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 
+from tigerdiff.checks import whole_number
 from tigerdiff.tigers.painting.primitives import uniform
 
 CHOICES = {
@@ -84,18 +84,17 @@ class Tiger:
             value = getattr(self, name)
             is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
             if not is_number or not low <= value <= high:
-                raise ValueError(
-                    f"{name} must be a number from {low:g} to {high:g} (got {value!r})"
-                )
+                extent = f"from {low:g} to {high:g}"
+                raise ValueError(f"{name} must be a number {extent} (got {value!r})")
             # Equal tigers are written the same way: 1 becomes 1.0, and -0.0 becomes 0.0.
             object.__setattr__(self, name, float(value) + 0.0)
         for name in ("stripes", "scene"):
-            value = check_whole(name, getattr(self, name), 0, 2**63 - 1)
+            value = whole_number(name, getattr(self, name), 0, 2**63 - 1)
             object.__setattr__(self, name, value)
         if (self.backdrop == "night") != (self.daytime == "night"):
+            got = f"(got {self.daytime!r} with {self.backdrop!r})"
             raise ValueError(
-                "daytime must be 'night' with the backdrop 'night' and no other (got "
-                f"{self.daytime!r} with {self.backdrop!r})"
+                f"daytime must be 'night' with the backdrop 'night' and no other {got}"
             )
 
 
@@ -116,9 +115,9 @@ def series(n: int, seed: int = 0, *, start: int = 0) -> list[Tiger]:
     Raises:
         ValueError: naming the argument that is out of range.
     """
-    n = check_whole("n", n, 1, 2**32)
-    start = check_whole("start", start, 0, 2**32 - n)
-    seed = check_whole("seed", seed, 0, 2**31 - 1)
+    n = whole_number("n", n, 1, 2**32)
+    start = whole_number("start", start, 0, 2**32 - n)
+    seed = whole_number("seed", seed, 0, 2**31 - 1)
     keys = seed * 2**32 + torch.arange(start, start + n, device="cpu")
     random = uniform(keys, 0, len(fields(Tiger))).tolist()
     return [_drawn(key, row) for key, row in zip(keys.tolist(), random)]
@@ -127,27 +126,13 @@ def series(n: int, seed: int = 0, *, start: int = 0) -> list[Tiger]:
 def _drawn(key: int, random: list[float]) -> Tiger:
     """Return the tiger that 16 numbers in [0, 1) stand for."""
     numbers = iter(random)
-    words: dict[str, Any] = {
-        name: choice[int(next(numbers) * len(choice))] for name, choice in CHOICES.items()
-    }
-    if words["backdrop"] == "night":
-        words["daytime"] = "night"
-    else:
-        day = CHOICES["daytime"][:-1]
-        words["daytime"] = day[int(next(numbers) * len(day))]
-    reals: dict[str, Any] = {
-        name: low + (high - low) * next(numbers) for name, (low, high) in RANGES.items()
-    }
-    return Tiger(**words, **reals, stripes=key, scene=key)
 
+    def chosen(words: tuple[str, ...]) -> str:
+        return words[int(next(numbers) * len(words))]
 
-def check_whole(name: str, value: int, least: int, most: int) -> int:
-    """Return the value as an int; raise ValueError unless it is a whole number in the range."""
-    try:
-        if isinstance(value, bool) or not least <= operator.index(value) <= most:
-            raise TypeError
-    except TypeError:
-        raise ValueError(
-            f"{name} must be a whole number from {least} to {most}, got {value!r}"
-        ) from None
-    return operator.index(value)
+    values: dict[str, Any] = {name: chosen(words) for name, words in CHOICES.items()}
+    night = values["backdrop"] == "night"
+    values["daytime"] = "night" if night else chosen(CHOICES["daytime"][:-1])
+    for name, (low, high) in RANGES.items():
+        values[name] = low + (high - low) * next(numbers)
+    return Tiger(**values, stripes=key, scene=key)

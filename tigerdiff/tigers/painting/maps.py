@@ -19,7 +19,6 @@ from tigerdiff.tigers.painting.primitives import (
     cover,
     ellipse,
     fbm,
-    fbm2,
     grid,
     hair,
     mirrored,
@@ -97,7 +96,7 @@ def head(p: Tensor) -> dict[str, Tensor]:
     """Skull, ruff, muzzle and chin."""
     m = mirrored(p)
     from_nose = torch.stack((p[0], p[1] - 0.18))
-    growth = unit(from_nose + 0.10 * fbm2(p, 6, 74))
+    growth = unit(from_nose + 0.10 * torch.stack((fbm(p, 6, 74), fbm(p, 6, 84))))
     locks = hair(p, growth, 0.12, 50, 72)
     fine = hair(p, growth, 0.06, 140, 71)
     # Hair is short by the nose, long on the cheeks and short again on the forehead.

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tigerdiff.tigers.painting.backdrops import BEFORE, BEHIND, Scene
+from tigerdiff.tigers.painting.backdrops import PAINTERS, Scene
 from tigerdiff.tigers.painting.maps import CHANNELS, look_up
 from tigerdiff.tigers.painting.primitives import (
     Points,
@@ -49,10 +49,8 @@ MUZZLE = slice(CHANNELS["head"].index("lips"), None)
 def portraits(looks: dict[str, Any], size: int, device: torch.device, strip: int) -> Tensor:
     """Paint the tigers, float32 (3, N, size, size) in [0, 1), `strip` rows at a time."""
     x, y = axes(size, device)
-    if strip >= size:
-        return _strip(looks, (x, y), 0)
-    firsts = range(0, size, strip)
-    return torch.cat([_strip(looks, (x, y[:, i : i + strip]), i) for i in firsts], dim=2)
+    strips = [_strip(looks, (x, y[:, i : i + strip]), i) for i in range(0, size, strip)]
+    return torch.cat(strips, dim=2) if len(strips) > 1 else strips[0]
 
 
 def _strip(looks: dict[str, Any], p: Points, first: int) -> Tensor:
@@ -61,12 +59,12 @@ def _strip(looks: dict[str, Any], p: Points, first: int) -> Tensor:
     reach = looks["reach"].items()
     rows = {name: rows_between(top, bottom, size, first, n) for name, (top, bottom) in reach}
     canvas = p[0].new_zeros(3, len(looks["backdrop"]), n, size)
-    places(canvas, looks, p, first, BEHIND, "behind")
+    places(canvas, looks, p, first, "behind")
     h = posed(looks, p)
-    body(canvas[:, :, rows["body"]], looks, part_of(p, rows["body"]))
-    ears(canvas[:, :, rows["ears"]], looks, part_of(h, rows["ears"]))
-    head(canvas[:, :, rows["head"]], looks, part_of(h, rows["head"]), rows)
-    places(canvas, looks, p, first, BEFORE, "before")
+    for name, paint, points in (("body", body, p), ("ears", ears, h), ("head", head, h)):
+        if (at := rows[name]).start < at.stop:
+            paint(canvas[:, :, at], looks | {"rows": rows}, part_of(points, at))
+    places(canvas, looks, p, first, "before")
     canvas.clamp_min_(0)
     eighth = canvas.square().square_().square_()
     return canvas.div_(eighth.add_(1).sqrt_().sqrt_().sqrt_())  # highlights roll off, not clipped
@@ -85,18 +83,16 @@ def part_of(p: Points, rows: slice) -> Points:
     return x, p[1][:, rows]
 
 
-def places(
-    canvas: Tensor, looks: dict[str, Any], p: Points, first: int, painters: dict, random: str
-) -> None:
-    """Each kind of place, painted over the canvas of the tigers that are there."""
+def places(canvas: Tensor, looks: dict[str, Any], p: Points, first: int, where: str) -> None:
+    """What is "behind" or "before" the tigers, painted over the canvas of those that are there."""
     n, size = canvas.shape[2:]
-    for name, (paint, top) in painters.items():
+    for name, (paint, top) in PAINTERS[where].items():
         which = [i for i, place in enumerate(looks["backdrop"]) if place == name]
         rows = rows_between(top, 1.0, size, first, n)
         if which and rows.start < n:
             alike = len(which) == canvas.shape[1]
             at = slice(None) if alike else torch.tensor(which, device=canvas.device)
-            scene = Scene(looks, random, at, first + rows.start)
+            scene = Scene(looks, where, at, first + rows.start)
             canvas[:, at, rows] = paint(canvas[:, at, rows], part_of(p, rows), scene)
 
 
@@ -148,44 +144,44 @@ def lit(looks: dict[str, Any], slope_x: Tensor, slope_y: Tensor) -> Tensor:
     return torch.addcmul(looks["sky"], looks["sun"], (0.15 + facing).clamp_min_(0))
 
 
+def striped(looks: dict[str, Any], found: dict[str, Tensor], ink: Tensor) -> Tensor:
+    """The coat, with stripes where there is ink, in its light."""
+    coat = over(looks["base"], looks["dark"], found["dark"])
+    if "sandy" in found:
+        coat.lerp_(looks["sandy"], found["sandy"])
+    coat.lerp_(looks["pale"], found["pale"]).lerp_(looks["ink"], ink)
+    return coat.mul_(lit(looks, found["slope_x"], found["slope_y"])).mul_(found["shade"])
+
+
 def body(canvas: Tensor, looks: dict[str, Any], p: Points) -> None:
     """Shoulders and chest; a cub's are small."""
-    if not canvas.numel():
-        return
     scale = HEAD_SIZE * looks["scale"] * (1 - 0.2 * looks["cub"])
     x, y = (p[0] - 0.75 * looks["x"]) / scale, (p[1] - looks["y"]) / scale
     x, y = torch.broadcast_tensors(x, y)
     found = look_up("body", x, y + 0.03)
-    coat = over(looks["base"], looks["dark"], found["dark"])
-    coat.lerp_(looks["pale"], found["pale"])
-    coat.lerp_(looks["ink"], stripes(looks, looks["body_stripes"], found, x))
-    coat.mul_(lit(looks, found["slope_x"], found["slope_y"])).mul_(found["shade"])
-    canvas.lerp_(coat, found["cover"])
+    canvas.lerp_(
+        striped(looks, found, stripes(looks, looks["body_stripes"], found, x)), found["cover"]
+    )
 
 
 def ears(canvas: Tensor, looks: dict[str, Any], h: Points) -> None:
     """Both ears, at the angle of their mood."""
-    if not canvas.numel():
-        return
     cub = looks["cub"]
     x, y = 0.46 + looks["ear_out"] + 0.05 * cub, -0.69 + looks["ear_down"] + 0.08 * cub
     e = turned(mirrored(h), (x, y), looks["ear_turn"], 1 + 0.12 * cub)
     found = look_up("ear", e[0] / looks["ear_wide"], e[1])
     hollow = found["hollow"] * (0.85 + 0.15 * found["fur"])
     coat = over(0.95 * looks["pale"], 0.5 * looks["dark"], hollow)
-    coat.lerp_(looks["pale"], found["pale"])
-    coat.lerp_(looks["base"], found["coat"])
-    coat.lerp_(looks["rim"], found["rim"])
+    for colour, mask in (("pale", "pale"), ("base", "coat"), ("rim", "rim")):
+        coat.lerp_(looks[colour], found[mask])
     outwards = 0.35 * h[0].sign()
     light = lit(looks, outwards, torch.zeros_like(outwards)) * (0.90 + 0.11 * found["fur"])
     canvas.lerp_(coat.mul_(light), found["cover"])
 
 
-def head(canvas: Tensor, looks: dict[str, Any], h: Points, rows: dict[str, slice]) -> None:
+def head(canvas: Tensor, looks: dict[str, Any], h: Points) -> None:
     """Coat, stripes and light, then mouth, eyes, nose and whiskers."""
-    if not canvas.numel():
-        return
-    g = childlike(h, looks["cub"]) if looks["any_cub"] else h
+    rows, g = looks["rows"], childlike(h, looks["cub"]) if looks["any_cub"] else h
     x, y = g
     lip = fall = torch.zeros(())
     if looks["any_open"]:
@@ -194,27 +190,22 @@ def head(canvas: Tensor, looks: dict[str, Any], h: Points, rows: dict[str, slice
         fall = looks["drop"] * gaussian((x / 0.36).square().square())
         y = torch.minimum(y, lip) + (y - lip - fall).clamp_min(0)
     found = look_up("head", x, y, COAT)
-    coat = over(looks["base"], looks["dark"], found["dark"])
-    coat.lerp_(looks["sandy"], found["sandy"])
-    coat.lerp_(looks["pale"], found["pale"])
-    coat.lerp_(looks["ink"], stripes(looks, looks["head_stripes"], found, h[0]))
-    coat.mul_(lit(looks, found["slope_x"], found["slope_y"])).mul_(found["shade"])
+    coat = striped(looks, found, stripes(looks, looks["head_stripes"], found, h[0]))
     sunny = found["edge"] * (h[0] * looks["sun_x"] + h[1] * looks["sun_y"]).clamp_(0, 1)
     coat.addcmul_(sunny, rgb(canvas, (0.40, 0.34, 0.25)) * looks["sun"] * looks["pale"])
     tone = 0.6 * looks["sun"] + looks["sky"]
     if (at := within(rows["eyes"], rows["head"])).stop:
         eyes(coat[:, :, at], looks, part_of(g, at), tone)
-    if not (at := within(rows["muzzle"], rows["head"])).stop:
-        canvas.lerp_(coat, found["cover"])
-        return
-    small = look_up("head", x[:, at], y[:, at], MUZZLE)
-    face = coat[:, :, at].lerp_(0.6 * looks["ink"], small["lips"])
-    if looks["any_open"]:
-        mouth(face, looks, part_of(g, at), lip[:, at], fall[:, at], tone)
-    face.lerp_(looks["nose"] * small["tone"] * tone, small["nose"])
-    face.lerp_(looks["ink"], small["dots"])
+    if muzzle := (at := within(rows["muzzle"], rows["head"])).stop:
+        small = look_up("head", x[:, at], y[:, at], MUZZLE)
+        face = coat[:, :, at].lerp_(0.6 * looks["ink"], small["lips"])
+        if looks["any_open"]:
+            mouth(face, looks, part_of(g, at), lip[:, at], fall[:, at], tone)
+        face.lerp_(looks["nose"] * small["tone"] * tone, small["nose"])
+        face.lerp_(looks["ink"], small["dots"])
     canvas.lerp_(coat, found["cover"])
-    canvas[:, :, at].lerp_(tone * rgb(canvas, (1.0, 0.97, 0.92)), 0.75 * small["whiskers"])
+    if muzzle:
+        canvas[:, :, at].lerp_(tone * rgb(canvas, (1.0, 0.97, 0.92)), 0.75 * small["whiskers"])
 
 
 def within(inner: slice, outer: slice) -> slice:

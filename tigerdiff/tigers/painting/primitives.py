@@ -23,19 +23,16 @@ Lines = Sequence[Sequence[float]]
 
 GOLDEN = -0x61C8864680B583EB  # 2**64 divided by the golden ratio, as int64
 
-# ------------------------------------------------------------------------------------ coordinates
-
-
-def grid(size: int, half_width: float = 1.0, device: str | torch.device = "cpu") -> Tensor:
-    """Centres of the pixels, (2, 1, size, size), x then y, in [-half_width, half_width]."""
-    axis = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) * (2 / size) - 1
-    return torch.stack(torch.meshgrid(axis, axis, indexing="xy"))[:, None] * half_width
-
 
 def axes(size: int, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
     """Centres of the pixels as a row of x (1, 1, size) and a column of y (1, size, 1)."""
     axis = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) * (2 / size) - 1
     return axis[None, None], axis[None, :, None]
+
+
+def grid(size: int, half_width: float = 1.0) -> Tensor:
+    """Centres of the pixels, (2, 1, size, size), x then y, in [-half_width, half_width]."""
+    return torch.stack(torch.broadcast_tensors(*axes(size))) * half_width
 
 
 def turned(
@@ -61,9 +58,6 @@ def length(x: Tensor, y: Tensor) -> Tensor:
 def unit(v: Tensor) -> Tensor:
     """Vectors (2, ...) scaled to length 1."""
     return v / length(v[0], v[1]).clamp_min(1e-4)
-
-
-# ------------------------------------------------------------------------------- shapes and masks
 
 
 def ellipse(p: Points, x: Number, y: Number, rx: Number, ry: Number) -> Tensor:
@@ -147,9 +141,6 @@ def gaussian(square: Tensor) -> Tensor:
     return (square * -math.log2(math.e)).clamp_min_(-30).exp2_()
 
 
-# ------------------------------------------------------------------------ colour, noise and light
-
-
 def rgb(canvas: Tensor, colour: Colour) -> Tensor:
     """A colour as a tensor (3, 1, 1, 1) that broadcasts over a canvas, on its device."""
     return _rgb(colour, canvas.device)
@@ -170,13 +161,9 @@ def over(canvas: Tensor, colour: Colour | Tensor, mask: Tensor) -> Tensor:
 def uniform(seeds: Tensor, stream: int, n: int) -> Tensor:
     """Random numbers in [0, 1), float32 (N, n): row i follows from seed i alone, on every device.
 
-    SplitMix64 (Steele, Lea and Flood 2014) of a counter. int64 products wrap as its unsigned ones
-    do; the masks make the arithmetic shifts logical ones.
-
-    Args:
-        seeds: int64 (N,).
-        stream: seeds give unrelated numbers in each stream.
-        n: numbers per seed.
+    SplitMix64 (Steele, Lea and Flood 2014) of a counter, for seeds int64 (N,), which give
+    unrelated numbers in each stream. int64 products wrap as its unsigned ones do; the masks make
+    the arithmetic shifts logical ones.
     """
     start = mixed(mixed(seeds) + stream)[:, None]
     z = mixed(start + torch.arange(1, n + 1, device=seeds.device) * GOLDEN)
@@ -221,11 +208,6 @@ def fbm(p: Tensor, frequency: float, seed: int, octaves: int = 2) -> Tensor:
     """Fractal noise: octaves of value noise, each twice as fine and half as strong."""
     parts = [noise(p, frequency * 2**i, seed + i) * 0.5**i for i in range(octaves)]
     return torch.stack(parts).sum(0)
-
-
-def fbm2(p: Tensor, frequency: float, seed: int) -> Tensor:
-    """Two independent fractal noises, (2, N, S, S), to push points about."""
-    return torch.stack((fbm(p, frequency, seed), fbm(p, frequency, seed + 10)))
 
 
 def hair(p: Tensor, growth: Tensor, length: float, frequency: float, seed: int) -> Tensor:
