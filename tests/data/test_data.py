@@ -614,12 +614,11 @@ def test_a_moved_folder_is_still_in_the_cache(tmp_path, decoded):
     assert len(decoded) == 1
 
 
-def test_the_cache_knows_contents_where_names_sizes_and_times_are_equal(tmp_path, monkeypatch):
-    for whole in (_files.WHOLE, 256):  # 256: also large files, of which it knows a sample
-        monkeypatch.setattr(_files, "WHOLE", whole)
+def test_the_cache_knows_contents_where_names_sizes_and_times_are_equal(tmp_path):
+    for size in (24, 1200):  # a few bytes, and a few megabytes
         for folder, colour in (("red", RED), ("blue", BLUE)):
             (tmp_path / folder).mkdir(exist_ok=True)
-            plain(colour).save(tmp_path / folder / "a.bmp")
+            plain(colour, size=(size, size)).save(tmp_path / folder / "a.bmp")
             os.utime(tmp_path / folder / "a.bmp", ns=(0, 0))
         for folder, colour in (("red", RED), ("blue", BLUE), ("red", RED)):
             assert near(load_folder(tmp_path / folder, 8, progress=False)[0], colour)
@@ -1082,7 +1081,7 @@ def test_painted_batches_resume_exactly_and_leave_the_global_generator_alone():
 
 def test_batches_painted_together_are_those_painted_alone(monkeypatch):
     alone = take_painted(7, 16, 2, seed=1, start=1, rank=1, world_size=2)
-    monkeypatch.setattr(painted, "_together", lambda device, batch_size: 3)
+    monkeypatch.setattr(painted, "AT_ONCE", {"cpu": 6})
     together = take_painted(7, 16, 2, seed=1, start=1, rank=1, world_size=2)
     for a, b in zip(alone, together, strict=True):
         assert (a - b).abs().max() <= 1.01 / 127.5

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tigerdiff.checks import whole_number
 from tigerdiff.data.tensors import described, seeded_generator, to_float
 
 
@@ -27,8 +28,8 @@ def batches(
 
     Each epoch is a fresh permutation, and epochs follow each other without a gap: nothing is
     dropped, any ``batch_size`` works, and ``start=k`` continues exactly where k batches ended.
-    In each step the ranks take neighbouring parts of that one stream, so that the ranks together
-    see what one process with ``world_size`` times the batch would.
+    In each step the ranks take neighbouring parts of that one stream: together they see what one
+    process with ``world_size`` times the batch would.
 
     Args:
         images: uint8 ``(N, 3, H, W)``.
@@ -54,19 +55,22 @@ def batches(
         raise ValueError(f"labels must be ({len(images)}, A), not {described(labels)}")
     check_place(batch_size, seed, start, rank, world_size)
     n = len(images)
-    order = functools.lru_cache(maxsize=2)(lambda epoch: _epoch_order(n, seed, epoch))
+
+    @functools.lru_cache(maxsize=2)
+    def order(epoch: int) -> Tensor:
+        """The images of an epoch in their order, and whether each is mirrored: int64 (2, n)."""
+        generator = seeded_generator(seed, epoch)
+        index = torch.randperm(n, generator=generator)
+        return torch.stack((index, (torch.rand(n, generator=generator) < 0.5).long()))
 
     def batch(k: int) -> Any:
         first = (k * world_size + rank) * batch_size  # in the stream of all epochs
-        end = first + batch_size
-        parts = []
-        for epoch in range(first // n, (end - 1) // n + 1):
-            places = slice(max(first - epoch * n, 0), end - epoch * n)
-            parts.append([column[places] for column in order(epoch)])
-        index, mirrored = (torch.cat(column) for column in zip(*parts, strict=True))
+        epochs = range(first // n, (first + batch_size - 1) // n + 1)
+        stream = torch.cat([order(epoch) for epoch in epochs], dim=1)
+        index, mirrored = stream[:, first % n : first % n + batch_size]
         x = to_float(images[index.to(images.device)].to(device))
-        mirrored = mirrored.to(device)[:, None, None, None]
-        x = torch.where(mirrored, x.flip(-1), x) if flip else x
+        if flip:
+            x = torch.where(mirrored.to(device)[:, None, None, None] > 0, x.flip(-1), x)
         return x if labels is None else (x, labels[index.to(labels.device)].to(device))
 
     return map(batch, itertools.count(start))
@@ -74,14 +78,11 @@ def batches(
 
 def check_place(batch_size: int, seed: int, start: int, rank: int, world_size: int) -> None:
     """Raise ValueError unless these name a part of a stream of batches."""
-    if batch_size < 1 or start < 0 or seed < 0:
-        got = f"not {batch_size}, {start} and {seed}"
-        raise ValueError(f"batch_size must be at least 1, start and seed at least 0, {got}")
+    for name, value, least in (
+        ("batch_size", batch_size, 1),
+        ("start", start, 0),
+        ("seed", seed, 0),
+    ):
+        whole_number(name, value, least)
     if not 0 <= rank < world_size:
         raise ValueError(f"rank must be in 0 ... world_size - 1, not {rank} of {world_size}")
-
-
-def _epoch_order(n: int, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
-    """Return one epoch's permutation, int64 (n,), and which of it is mirrored, bool (n,)."""
-    generator = seeded_generator(seed, epoch)
-    return torch.randperm(n, generator=generator), torch.rand(n, generator=generator) < 0.5

@@ -2,6 +2,7 @@
 
 import hashlib
 import ipaddress
+import queue
 import socket
 import threading
 import time
@@ -22,14 +23,13 @@ def fetched_photo(url: str) -> Path:
     digest = photo.with_suffix(".sha256")
     if photo.exists() and digest.exists() and digest.read_text() == sha256(photo):
         return photo
-    with _files.replacing(photo) as part:
+    with _files.replacing(photo) as part, _files.replacing(digest) as digest_part:
         part.write_bytes(download(url, max_bytes=MAX_PHOTO_BYTES, max_seconds=60))
         try:
             _files.read_picture(part)  # a web page in place of a picture must not be kept
         except ValueError as error:
             raise ValueError(f"{url} cannot be used: {error}") from error
-        with _files.replacing(digest) as digest_part:
-            digest_part.write_text(sha256(part))
+        digest_part.write_text(sha256(part))
     return photo
 
 
@@ -43,46 +43,44 @@ def download(url: str, *, max_bytes: int, max_seconds: float) -> bytes:
     """
     import requests
 
-    received, answered = bytearray(), threading.Event()
-    errors: list[Exception] = []
     end = time.monotonic() + ANSWER_SECONDS + max_seconds
+    outcome: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def fetch() -> None:
         try:
             with _answer(url) as response:
-                answered.set()
+                outcome.put("answered")
+                received = bytearray()
                 for piece in response.iter_content(1 << 16):
-                    received.extend(piece)
+                    received += piece
                     if len(received) > max_bytes:
                         raise ValueError(f"{url} is larger than {max_bytes / 1e6:.0f} MB")
                     if time.monotonic() > end:
                         raise requests.Timeout
                 if response.raw.length_remaining:  # urllib3 1 says nothing of a transfer cut short
                     raise requests.ConnectionError
+                outcome.put(bytes(received))
         except Exception as error:
-            errors.append(error)
-        answered.set()
+            outcome.put(error)
 
     # In a thread, because no time-out of requests covers the look-up of the host's name or a server
     # that sends a byte now and then.
-    thread = threading.Thread(target=fetch, daemon=True)
-    thread.start()
-    if answered.wait(ANSWER_SECONDS):
-        thread.join(max_seconds)
-    if thread.is_alive():
-        errors = [requests.Timeout()]
-    if not errors:
-        return bytes(received)
-    reason = f"the connection failed ({type(errors[0]).__name__})"
-    if isinstance(errors[0], requests.HTTPError):
-        answer = errors[0].response
-        reason = f"the server answered {answer.status_code} {answer.reason}"
-    elif isinstance(errors[0], requests.Timeout):
+    threading.Thread(target=fetch, daemon=True).start()
+    try:
+        result = outcome.get(timeout=ANSWER_SECONDS)
+        if result == "answered":
+            result = outcome.get(timeout=max_seconds)
+    except queue.Empty:
+        result = requests.Timeout()
+    if isinstance(result, bytes):
+        return result
+    if not isinstance(result, requests.RequestException):
+        raise result
+    reason = f"the connection failed ({type(result).__name__})"
+    if isinstance(result, requests.Timeout):
         reason = "it took too long"
-    elif isinstance(errors[0], requests.exceptions.InvalidURL):
-        reason = str(errors[0])
-    elif not isinstance(errors[0], requests.RequestException):
-        raise errors[0]
+    elif isinstance(result, (requests.HTTPError, requests.exceptions.InvalidURL)):
+        reason = str(result)
     raise ConnectionError(f"{url} could not be downloaded: {reason}")
 
 
@@ -90,19 +88,16 @@ def _answer(url: str) -> Any:
     """Open an address, following redirects, but none to a file or into a private network."""
     import requests
 
-    place = url
+    place, options = url, {"stream": True, "allow_redirects": False, "timeout": ANSWER_SECONDS}
     for _ in range(REDIRECTS + 1):
-        response = requests.get(
-            place,
-            stream=True,
-            timeout=ANSWER_SECONDS,
-            headers={"User-Agent": "tigerdiff"},
-            allow_redirects=False,
-        )
-        if not response.is_redirect:
-            response.raise_for_status()
+        response = requests.get(place, headers={"User-Agent": "tigerdiff"}, **options)
+        if not response.is_redirect and response.ok:
             return response
         response.close()
+        if not response.is_redirect:
+            raise requests.HTTPError(
+                f"the server answered {response.status_code} {response.reason}"
+            )
         place = urljoin(place, response.headers["location"])
         if urlsplit(place).scheme not in ("http", "https") or _is_private(place) > _is_private(url):
             raise requests.exceptions.InvalidURL(f"it redirects to {place}")

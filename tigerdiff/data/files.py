@@ -26,13 +26,13 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no other parser sees 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 100_000_000  # a picture that claims more is taken for a decompression bomb
 CACHE_FORMAT = 3  # raise it when the same files would give other pixels
-WHOLE = 2**22  # bytes: of larger files the cache knows this much, spread over the file
+THREADS = min(16, os.cpu_count() or 1)
 LITTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini"}  # and hidden files
 
 logger = logging.getLogger("tigerdiff")
 
 
-def read_picture(path: Path, size: int | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+def read_picture(path: Path, size: int | None = None) -> tuple[Tensor, tuple[int, int]]:
     """Decode a picture as a viewer would show it: upright, in sRGB, over white.
 
     Args:
@@ -40,7 +40,7 @@ def read_picture(path: Path, size: int | None = None) -> tuple[np.ndarray, tuple
         size: resize the short side to this and crop the centre square; None keeps the picture.
 
     Returns:
-        uint8 ``(H, W, 3)``, and the width and height that are stored in the file.
+        uint8 ``(3, H, W)``, and the width and height that are stored in the file.
 
     Raises:
         ValueError: its content cannot be used; the message is a clause that says why.
@@ -58,7 +58,7 @@ def read_picture(path: Path, size: int | None = None) -> tuple[np.ndarray, tuple
                 image.info["exif"] = image.info["exif"][6:]
             ImageOps.exif_transpose(image, in_place=True)
             flat = flatten(image)
-            return np.array(to_srgb(square(flat, size) if size else flat, profile)), stored
+            return to_tensor(to_srgb(square(flat, size) if size else flat, profile)), stored
     except MemoryError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -95,6 +95,11 @@ def flatten(image: Image.Image) -> Image.Image:
     return image if image.mode in ("L", "CMYK") else image.convert("RGB")
 
 
+def to_tensor(image: Image.Image) -> Tensor:
+    """Return the pixels of an RGB picture as uint8 (3, H, W)."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
 def square(image: Image.Image, size: int) -> Image.Image:
     """Resize the short side to ``size``, antialiased, and crop the centre."""
     return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
@@ -104,8 +109,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Apply an embedded colour profile, if it is there and sound."""
     if profile:
         try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            srgb = ImageCms.createProfile("sRGB")
+            source, srgb = io.BytesIO(profile), ImageCms.createProfile("sRGB")
             return ImageCms.buildTransform(source, srgb, image.mode, "RGB").apply(image)
         except (ImageCms.PyCMSError, OSError) as error:
             logger.debug("colour profile not used: %s", error)  # the picture is still good
@@ -124,9 +128,9 @@ def replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def find_pictures(root: Path) -> tuple[dict[str, os.stat_result], dict[str, str]]:
-    """Find the pictures below ``root`` by suffix, and other files, each with the reason."""
-    found: dict[str, os.stat_result] = {}
+def find_pictures(root: Path) -> tuple[list[str], dict[str, str]]:
+    """Find the pictures below ``root`` by suffix, sorted, and other files, each with the reason."""
+    found: list[str] = []
     skipped: dict[str, str] = {}
     seen: set[str] = set()
 
@@ -144,17 +148,17 @@ def find_pictures(root: Path) -> tuple[dict[str, os.stat_result], dict[str, str]
         for file in (file for file in files if not is_litter(file)):
             name = (below + file).removeprefix("./")  # strings: a Path for each file costs more
             try:
-                info = os.stat(os.path.join(folder, file))
+                mode = os.stat(os.path.join(folder, file)).st_mode
             except OSError as error:  # a broken link, for one
                 refuse(error)
                 continue
-            if not stat.S_ISREG(info.st_mode):
+            if not stat.S_ISREG(mode):
                 skipped[name] = "it is not a regular file"
-            elif os.path.splitext(file)[1].lower() not in SUFFIXES:
+            elif not file.lower().endswith(SUFFIXES):
                 skipped[name] = f"its suffix is not that of {KINDS}"
             else:
-                found[name] = info
-    return dict(sorted(found.items())), skipped
+                found.append(name)
+    return sorted(found), skipped
 
 
 def is_litter(name: str) -> bool:
@@ -173,7 +177,7 @@ def decode_all(
     """
     from tqdm.auto import tqdm
 
-    def attempt(name: str) -> tuple[np.ndarray, tuple[int, int]] | Exception:
+    def attempt(name: str) -> tuple[Tensor, tuple[int, int]] | Exception:
         try:
             return read_picture(root / name, size)
         except (ValueError, OSError) as error:
@@ -183,45 +187,35 @@ def decode_all(
     errors: dict[str, Exception] = {}
     enlarged: dict[str, str] = {}
     Image.init()  # all plugins, before threads race for them
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
+    with ThreadPoolExecutor(THREADS) as pool, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # they name no file, our reasons do
-        results = tqdm(
-            pool.map(attempt, names), "photos", len(names), unit="file", disable=not progress
-        )
-        for done, (name, result) in enumerate(zip(names, results, strict=True)):
+        results = pool.map(attempt, names)
+        bar = tqdm(results, "photos", len(names), unit="file", disable=not progress)
+        for done, (name, result) in enumerate(zip(names, bar, strict=True)):
             if isinstance(result, Exception):
                 errors[name] = result
                 continue
-            pixels, (width, height) = result
-            images[done - len(errors)] = torch.from_numpy(pixels).permute(2, 0, 1)
+            images[done - len(errors)], (width, height) = result
             if min(width, height) < size:
                 enlarged[name] = f"{width} x {height}"
     return images[: len(names) - len(errors)], errors, enlarged
 
 
-def cache_file(
-    folder: Path | None, size: int, root: Path, files: dict[str, os.stat_result]
-) -> Path:
+def cache_file(folder: Path | None, size: int, root: Path, names: list[str]) -> Path:
     """Return where these files, with these contents, are kept at this size."""
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        digests = list(pool.map(_digest, (root / name for name in files), files.values()))
-    stamps = json.dumps([CACHE_FORMAT, size, *zip(files, digests)])
+    with ThreadPoolExecutor(THREADS) as pool:
+        digests = list(pool.map(_digest, (root / name for name in names)))
+    stamps = json.dumps([CACHE_FORMAT, size, *zip(names, digests)])
     key = hashlib.sha256(stamps.encode("utf-8", "surrogatepass")).hexdigest()
     return (folder or cache_home() / "folders") / f"{key}.safetensors"
 
 
-def _digest(path: Path, info: os.stat_result) -> str:
-    """Hash a file's bytes; of a large one a sample, its size, time and path."""
+def _digest(path: Path) -> str:
     digest = hashlib.blake2b(digest_size=32)
     try:
         with path.open("rb") as file:
-            if info.st_size <= WHOLE:
-                digest.update(file.read(WHOLE + 1))
-            else:
-                digest.update(repr((info.st_size, info.st_mtime_ns, str(path.resolve()))).encode())
-                for i in range(64):
-                    file.seek((info.st_size - WHOLE // 64) * i // 63)
-                    digest.update(file.read(WHOLE // 64))
+            while part := file.read(2**20):
+                digest.update(part)
     except OSError as error:  # decoding it will name it
         return str(error)
     return digest.hexdigest()
@@ -242,17 +236,14 @@ def read_cache(path: Path) -> tuple[Tensor, dict[str, str], dict[str, str]] | No
         return None
 
 
-def write_cache(
-    path: Path, images: Tensor, skipped: dict[str, str], enlarged: dict[str, str]
-) -> None:
+def write_cache(path: Path, images: Tensor, **notes: dict[str, str]) -> None:
     """Keep pictures and what was noted about files; say so in the log where that fails."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    notes = json.dumps({"skipped": skipped, "enlarged": enlarged})
     try:
         with replacing(path) as part:
-            save_file({"images": images}, part, {"notes": notes})
+            save_file({"images": images}, part, {"notes": json.dumps(notes)})
     except (SafetensorError, OSError) as error:
         logger.warning("the decoded photos could not be kept in %s: %s", path.parent, error)
 

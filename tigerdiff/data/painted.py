@@ -8,7 +8,6 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,15 @@ from typing import Any
 import torch
 from PIL import Image
 
+from tigerdiff.checks import whole_number
 from tigerdiff.data import files as _files
 from tigerdiff.data.batches import check_place
 from tigerdiff.data.tensors import to_float
 from tigerdiff.tigers.captions import caption
 from tigerdiff.tigers.paint import paint, procedural_tigers
-from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger, series
+from tigerdiff.tigers.tiger import CHOICES, Tiger, series
 
-ATTRIBUTES = tuple(field.name for field in fields(Tiger))
+ATTRIBUTES: dict[str, Any] = {field.name: field.type for field in fields(Tiger)}
 # metadata.csv is where Hugging Face datasets look, captions.csv is for people and other programs.
 COLUMNS = {
     "metadata.csv": ("file_name", "text", *ATTRIBUTES),
@@ -31,6 +31,7 @@ COLUMNS = {
 }
 OWN_PART = re.compile(r"(tiger-\d+\.png|metadata\.csv|captions\.csv)\.[0-9a-f]+\.part")
 PIXELS = 2**20  # at a time: what rendering holds in memory, and what an interrupt loses
+AT_ONCE = {"cpu": 1}  # tigers of a stream; a GPU needs 1024 to be busy
 
 
 def painted_batches(
@@ -47,9 +48,8 @@ def painted_batches(
     """Yield batches of new painted tigers for ever; batch k is a pure function of arguments and k.
 
     The stream is tigers 0, 1, 2 ... of :func:`tigerdiff.procedural_tigers`, each seen once: there
-    are no epochs, and nothing is mirrored, so that what is said of left and right stays true. The
-    ranks take neighbouring parts of it as in :func:`tigerdiff.batches`, and ``start=k`` continues
-    exactly where k batches ended.
+    are no epochs, and nothing is mirrored, so that what is said of left and right stays true.
+    Ranks and ``start`` are as in :func:`tigerdiff.batches`.
 
     Args:
         size: height and width in pixels, 16 ... 1024.
@@ -73,8 +73,7 @@ def painted_batches(
     check_place(batch_size, seed, start, rank, world_size)
     if unknown := set(attributes) - set(CHOICES):
         raise ValueError(f"attributes must be of {', '.join(CHOICES)} (got {unknown.pop()!r})")
-
-    together = _together(torch.device(device), batch_size)
+    together = max(1, AT_ONCE.get(torch.device(device).type, 1024) // batch_size)
 
     def painted(first: int) -> Iterator[Any]:
         places = [(k * world_size + rank) * batch_size for k in range(first, first + together)]
@@ -100,10 +99,10 @@ def render_folder(
     """Write tigers 0 ... n - 1 of a seed into a folder, as PNGs with their captions.
 
     Beside the pictures lie ``captions.csv`` (``file_name``, ``text``) and ``metadata.csv``, with
-    each attribute too, from which :func:`read_tigers` makes the tigers again. The folder is loaded
-    by :func:`tigerdiff.load_folder`, and by Hugging Face datasets with
+    each attribute too, from which :func:`read_tigers` makes the tigers again.
+    :func:`tigerdiff.load_folder` reads the folder, and so does Hugging Face's
     ``load_dataset("imagefolder", data_dir=out)``. At every moment each row of the tables has its
-    picture, so that a rendering which was interrupted is sound and can be resumed.
+    picture: a rendering that was interrupted is sound and can be resumed.
 
     Args:
         out: a new or empty folder.
@@ -121,30 +120,24 @@ def render_folder(
     from tqdm.auto import tqdm
 
     check_painted("size", size, seed)
-    if n < 1:
-        raise ValueError(f"n must be at least 1 (got {n})")
+    whole_number("n", n, 1)
     root = Path(out).expanduser()
     kept = _kept_lines(root, size, seed, resume)
     done = len(kept["metadata.csv"]) - 1
     chunk = max(1, PIXELS // size**2)
-    with ExitStack() as at_end:
-        tables = []
-        for name, lines in kept.items():
-            with _files.replacing(root / name) as part:
-                part.write_text("".join(lines), encoding="utf-8", newline="\n")
-            file = (root / name).open("a", encoding="utf-8", newline="")
-            tables.append((COLUMNS[name], at_end.enter_context(file)))
-        bar = tqdm(total=n, initial=min(n, done), unit="tiger", disable=not progress)
-        at_end.enter_context(bar)
+    for name, lines in kept.items():
+        with _files.replacing(root / name) as part:
+            part.write_text("".join(lines), encoding="utf-8", newline="\n")
+    with tqdm(total=n, initial=min(n, done), unit="tiger", disable=not progress) as bar:
         for first in range(done, n, chunk):
             images, tigers = procedural_tigers(min(chunk, n - first), size, seed, start=first)
             rows = [_row(i, tiger) for i, tiger in enumerate(tigers, first)]
             for image, row in zip(images, rows, strict=True):
                 with _files.replacing(root / row["file_name"]) as part:
                     Image.fromarray(image.permute(1, 2, 0).numpy()).save(part, "PNG")
-            for columns, file in tables:  # after the pictures that they describe
-                file.write("".join(_line(row[name] for name in columns) for row in rows))
-                file.flush()
+            for name, columns in COLUMNS.items():  # after the pictures that they describe
+                with (root / name).open("a", encoding="utf-8", newline="") as table:
+                    table.writelines(_line(row[column] for column in columns) for row in rows)
             bar.update(len(rows))
 
 
@@ -168,19 +161,16 @@ def read_tigers(folder: str | os.PathLike[str]) -> dict[str, Tiger]:
     tigers = {}
     for row in table:
         try:
-            values: dict[str, Any] = {name: _value(name, row[name]) for name in ATTRIBUTES}
+            values = {name: kind(row[name]) for name, kind in ATTRIBUTES.items()}
             tigers[row["file_name"]] = Tiger(**values)
         except (TypeError, ValueError) as error:
             raise ValueError(f"line {table.line_num} of {path} is damaged: {error}") from error
     # Without its end a last line may be whole, or cut in its last number, which nothing shows but
     # that the tigers of a seed have one number twice.
-    if tigers and not text.endswith("\n"):
-        stripes, scene = row["stripes"], row["scene"]
-        if stripes != scene and stripes.startswith(scene):
-            raise ValueError(
-                f"the last line of {path} has no end and may be cut: add the end, or continue "
-                "the rendering (tigerdiff render --resume)"
-            )
+    endless = tigers and not text.endswith("\n")
+    if endless and row["stripes"] != row["scene"] and row["stripes"].startswith(row["scene"]):
+        remedy = "add the end, or continue the rendering (tigerdiff render --resume)"
+        raise ValueError(f"the last line of {path} has no end and may be cut: {remedy}")
     return tigers
 
 
@@ -190,11 +180,6 @@ def check_painted(name: str, size: int, seed: int) -> None:
         raise ValueError(f"seed must be 0 ... 2**31 - 1 for painted tigers (got {seed})")
     if not 16 <= size <= 1024:
         raise ValueError(f"{name} must be 16 ... 1024 for painted tigers (got {size})")
-
-
-def _together(device: torch.device, batch_size: int) -> int:
-    """Return how many batches to paint at once: a GPU needs many tigers to be busy."""
-    return 1 if device.type == "cpu" else max(1, 1024 // batch_size)
 
 
 def _kept_lines(root: Path, size: int, seed: int, resume: bool) -> dict[str, list[str]]:
@@ -209,28 +194,29 @@ def _kept_lines(root: Path, size: int, seed: int, resume: bool) -> dict[str, lis
     if all(_files.is_litter(path.name) for path in root.iterdir()):
         return {name: [header] for name, header in headers.items()}
     if not resume:
-        raise FileExistsError(
-            f"{root} is not empty: choose another out, or add to the tigers in it with --resume "
-            "(resume=True)"
-        )
-    there = {name: _whole_lines(root / name) for name in COLUMNS if (root / name).exists()}
+        remedy = "choose another out, or add to the tigers in it with --resume (resume=True)"
+        raise FileExistsError(f"{root} is not empty: {remedy}")
+    there = {  # without a last line that a kill has cut
+        name: [f"{line}\n" for line in _text(root / name).split("\n")[:-1]]
+        for name in COLUMNS
+        if (root / name).exists()
+    }
     if not there or any(lines[:1] != [headers[name]] for name, lines in there.items()):
         raise ValueError(f"{root} holds no tigers that could be added to: choose another out")
     lines = {name: there.get(name, [header]) for name, header in headers.items()}
     listed = min(map(len, lines.values())) - 1  # in all the tables
     done = next((i for i in range(listed) if not (root / _name(i)).exists()), listed)
-    if max(map(len, lines.values())) > 1:  # compare the last that stays, or the first listed
-        last = max(done, 1) - 1
-        row = _row(last, procedural_tigers(1, 16, seed, start=last)[1][0])
-        same = all(
-            rows[last + 1 : last + 2] in ([], [_line(row[column] for column in COLUMNS[name])])
-            for name, rows in lines.items()
+    last = max(done, 1) - 1  # to compare: the last that stays, or the first
+    row = _row(last, series(1, seed, start=last)[0])
+    same = not done or _picture_size(root / row["file_name"]) == (size, size)
+    for name, columns in COLUMNS.items():
+        if rows := lines[name][last + 1 : last + 2]:
+            same = same and rows == [_line(row[column] for column in columns)]
+    if not same:
+        raise ValueError(
+            f"{root} holds tigers of another size, seed or version of tigerdiff: "
+            "resume with the same, or choose another out"
         )
-        if not same or (done and _picture_size(root / row["file_name"]) != (size, size)):
-            raise ValueError(
-                f"{root} holds tigers of another size, seed or version of tigerdiff: "
-                "resume with the same, or choose another out"
-            )
     return {name: lines[name][: done + 1] for name in COLUMNS}
 
 
@@ -256,23 +242,9 @@ def _line(values: Iterable[object]) -> str:
     return text.getvalue()
 
 
-def _whole_lines(path: Path) -> list[str]:
-    """Return the lines of a table without one that a kill has cut."""
-    return [f"{line}\n" for line in _text(path).split("\n")[:-1]]
-
-
 def _text(path: Path) -> str:
     """Return a table's text, empty where there is none."""
     try:  # spreadsheets write a byte order mark, hence -sig
         return path.read_text(encoding="utf-8-sig") if path.exists() else ""
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not in UTF-8: save it anew in that encoding") from error
-
-
-def _value(name: str, text: str) -> str | float:
-    """Return the attribute that was written as this text."""
-    if name in CHOICES:
-        if text not in CHOICES[name]:
-            raise ValueError(f"{name} is {text!r}")
-        return text
-    return float(text) if name in RANGES else int(text)

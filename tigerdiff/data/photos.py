@@ -1,19 +1,13 @@
-"""Photos from folders, files and addresses.
+"""Photos from folders, files and addresses, as uint8 ``(N, 3, S, S)``."""
 
-Pictures are uint8 ``(N, 3, S, S)`` at rest and float32 in [-1, 1] in the network. The logger
-``tigerdiff`` names each file that is skipped, and the pictures that are enlarged.
-"""
-
-import operator
 import os
 import re
 from pathlib import Path
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
+from tigerdiff.checks import whole_number
 from tigerdiff.data import downloads as _downloads
 from tigerdiff.data import files as _files
 from tigerdiff.tigers.paint import paint_tiger
@@ -28,16 +22,13 @@ def load_folder(
     cache_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Tensor:
-    """Load every photo of a folder as a square of ``size`` pixels, in the order of their names.
+    """Load every photo of a folder, at any depth, as a square of ``size`` pixels, sorted by name.
 
-    Looks at any depth, so ``data/tigers/*.jpg`` and ImageFolder's ``root/class/*.jpg`` both work.
-    The short side is resized with antialiasing, then the centre is cropped: a circle stays round.
-    EXIF orientation and colour profiles are applied, transparency is put over white. The logger
-    ``tigerdiff`` names files that cannot be used, with the reason, and warns of pictures that are
-    smaller than ``size`` and enlarged. Hidden files, what file managers leave behind and tables of
-    captions are passed over.
-
-    The result is cached under a key made of the files' names and contents and ``size``, so that a
+    The short side is resized with antialiasing, then the centre is cropped. EXIF orientation and
+    colour profiles are applied, transparency is put over white. The logger ``tigerdiff`` names
+    files that cannot be used, with the reason, and warns of pictures that are smaller than ``size``
+    and enlarged. Hidden files, what file managers leave behind and tables of captions are passed
+    over. The result is cached under a key made of the files' names and contents and ``size``: a
     second call decodes nothing. The cache may be deleted at any time.
 
     Args:
@@ -65,41 +56,39 @@ def read_folder(
     progress: bool = True,
 ) -> tuple[Tensor, list[str]]:
     """Load a folder as :func:`load_folder` does; return the names of the pictures too."""
-    size = _check_size(size)
+    size = whole_number("size", size, 1)
     root = Path(path).expanduser()
     need = f"path must be a folder of {_files.KINDS} files"
     if not root.exists():
         raise FileNotFoundError(f"{root} does not exist: {need}")
     if not root.is_dir():
         raise NotADirectoryError(f"{root} is not a folder: {need} (load_photo reads a single one)")
-    files, others = _files.find_pictures(root)
+    names, others = _files.find_pictures(root)
     skipped = {name: reason for name, reason in others.items() if Path(name).name not in TABLES}
     place = Path(cache_dir).expanduser() if cache_dir else None
-    cached = _files.cache_file(place, size, root, files)
+    cached = _files.cache_file(place, size, root, names)
     if loaded := _files.read_cache(cached):
         images, damaged, enlarged = loaded
     else:
-        images, errors, enlarged = _files.decode_all(root, list(files), size, progress)
+        images, errors, enlarged = _files.decode_all(root, names, size, progress)
         damaged = {name: getattr(e, "strerror", None) or str(e) for name, e in errors.items()}
         # An OSError comes from the disk, not from the picture: it may be gone the next time.
         if len(images) and not any(isinstance(error, OSError) for error in errors.values()):
-            _files.write_cache(cached, images, damaged, enlarged)
+            _files.write_cache(cached, images, skipped=damaged, enlarged=enlarged)
     skipped |= damaged
     for name, reason in sorted(skipped.items()):
         _files.logger.warning("skipped %s: %s", root / name, reason)
     if enlarged:
+        what = f"{len(enlarged)} of {len(images)} pictures are smaller than {size} pixels"
         some = ", ".join(f"{name} ({pixels})" for name, pixels in list(enlarged.items())[:3])
-        more = ", ..." if len(enlarged) > 3 else ""
-        what = f"{len(enlarged)} of {len(images)} pictures"
-        _files.logger.warning(
-            "%s: %s are smaller than %d pixels and were enlarged: %s", root, what, size, some + more
-        )
+        some += ", ..." * (len(enlarged) > 3)
+        _files.logger.warning("%s: %s and were enlarged: %s", root, what, some)
     if not len(images):
         raise FileNotFoundError(
             f"{root} holds no usable picture: looked at any depth for {_files.KINDS} files "
             f"({' '.join(_files.SUFFIXES)}) and skipped {len(skipped)} other or damaged ones"
         )
-    return images, [name for name in files if name not in damaged]
+    return images, [name for name in names if name not in damaged]
 
 
 def load_photo(source: str | os.PathLike[str] | None = None, size: int | None = None) -> Tensor:
@@ -107,7 +96,6 @@ def load_photo(source: str | os.PathLike[str] | None = None, size: int | None = 
 
     A download is bounded in time and in bytes, must decode as a picture before it enters the
     cache, and is kept there with its SHA-256; a copy that no longer matches is fetched again.
-    The hash guards the copy on this disk. It cannot vouch for what the server sent the first time.
 
     Args:
         source: a path, an http(s) address, or None for :func:`tigerdiff.paint_tiger`.
@@ -123,13 +111,13 @@ def load_photo(source: str | os.PathLike[str] | None = None, size: int | None = 
         IsADirectoryError: ``source`` is a folder.
         ConnectionError: the address could not be downloaded.
     """
-    size = None if size is None else _check_size(size)
+    size = None if size is None else whole_number("size", size, 1)
     if source is None:
         painted = paint_tiger(min(max(size or 512, 16), 1024))
         if size in (None, painted.shape[-1]):
             return painted
-        image = _files.square(Image.fromarray(painted.permute(1, 2, 0).numpy()), size)
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+        image = Image.fromarray(painted.permute(1, 2, 0).numpy())
+        return _files.to_tensor(_files.square(image, size))
     if scheme := re.match(r"(\w{2,})://", str(source)):
         if scheme[1].lower() not in ("http", "https"):
             raise ValueError(f"{source}: source must be a path or an http(s) address")
@@ -148,16 +136,6 @@ def _read(file: Path, size: int | None, source: str | os.PathLike[str]) -> Tenso
     except ValueError as error:
         raise ValueError(f"{source} cannot be used: {error}") from error
     if size and min(width, height) < size:
-        _files.logger.warning(
-            "%s has %d x %d pixels and was enlarged to %d x %d", source, width, height, size, size
-        )
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-
-def _check_size(size: int) -> int:
-    try:
-        if isinstance(size, bool) or operator.index(size) < 1:
-            raise TypeError
-    except TypeError:
-        raise ValueError(f"size must be a whole number of at least 1, not {size!r}") from None
-    return operator.index(size)
+        what = f"has {width} x {height} pixels and was enlarged to {size} x {size}"
+        _files.logger.warning("%s %s", source, what)
+    return pixels
