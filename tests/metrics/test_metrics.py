@@ -267,12 +267,6 @@ def test_the_judge_reads_fresh_tigers(fresh):
         truth = torch.tensor([getattr(tiger, name) for tiger in tigers])
         error = (answers[name] - truth).square().mean().sqrt().item()
         assert error == pytest.approx(expected, rel=0.2)
-    likely = judge(fresh[0], probabilities=True)
-    for name, words in CHOICES.items():
-        assert tuple(likely[name]) == words
-        table = torch.stack([*likely[name].values()], 1)
-        torch.testing.assert_close(table.sum(1), torch.ones(1024))
-        assert answers[name] == [words[i] for i in table.argmax(1)]
 
 
 @pytest.mark.parametrize(("size", "least"), [(32, 0.9), (128, 0.97)])
@@ -543,7 +537,7 @@ def test_arguments_that_make_no_sense():
         ValueError, match="features must be 'judge', 'inception' or a function, not"
     ):
         frechet_distance(images, images, features="vgg")
-    with pytest.raises(ValueError, match="subsets must be at least 2, not 1"):
+    with pytest.raises(ValueError, match="subsets must be a whole number of at least 2"):
         kernel_distance(images, images, subsets=1)
     with pytest.raises(ValueError, match=r"with N >= 10, not uint8 \(9, 3, 8, 8\)"):
         frechet_distance(images[:9], images, extrapolate=True)

@@ -1,7 +1,7 @@
 """How good drawings are: distances between sets of pictures.
 
-They are measured between features of the pictures: those of the *judge*, a small network that comes
-with the package, unless others are named. Distances are only comparable between sets of the same
+They are measured between features of the pictures, unless others are named those of the *judge*, a
+small network that comes with the package. Distances are only comparable between sets of the same
 number of pictures of the same size, measured with the same features.
 """
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tigerdiff.checks import whole_number
 from tigerdiff.data.tensors import seeded_generator
 from tigerdiff.metrics.inception import inception
 from tigerdiff.metrics.judge import BATCH, checked, shipped_judge
@@ -43,9 +44,9 @@ def frechet_distance(
     ``|mean_a - mean_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))`` (Heusel et al. 2017, eq. 6). With
     ``features="inception"`` this is the FID, computed with the network of torchmetrics.
 
-    Few pictures make it too large, by about ``c / n`` for n in each set, however equal the
-    distributions: between painted tigers of two seeds it is 11 at n = 256, 2.8 at 1024, 0.7 at
-    4096. ``extrapolate`` leaves 0.0 ± 0.1 at 1024 (after Chong & Forsyth 2020).
+    Few pictures make it too large, by about ``c / n`` for n in each set: between painted tigers of
+    two seeds it is 11 at n = 256, 2.8 at 1024, 0.7 at 4096. ``extrapolate`` leaves 0.0 ± 0.1 at
+    1024 (after Chong & Forsyth 2020).
 
     Args:
         images_a: uint8 (N, 3, S, S), at least 2.
@@ -54,10 +55,10 @@ def frechet_distance(
             weights, downloaded once), or a function from uint8 images to float (N, D).
         extrapolate: deal both sets into k = 1 ... 5 parts, average the distances of the parts for
             each k, and follow the line through these averages to k = 0, where n is infinite. Takes
-            at least 10 images of each, wants 5 times the number of features, and may fall below 0.
+            at least 10 images of each, wants 5 times the number of features.
 
     Returns:
-        The distance, at least 0.
+        The distance, at least 0; an extrapolated one may fall below.
 
     Raises:
         ValueError: the pictures are not as above, or too few.
@@ -82,8 +83,8 @@ def kernel_distance(
 
     The kernel is ``(x . y / D + 1)^3`` for D features, as in the kernel inception distance
     (Bińkowski et al. 2018), which ``features="inception"`` makes it. Both sets are dealt at random
-    into disjoint subsets (Zaremba et al. 2013). These are independent of each other, hence the
-    standard error of their mean is honest, which that of overlapping subsets is not.
+    into disjoint subsets, which are independent of each other: the standard error of their mean is
+    honest (Zaremba et al. 2013).
 
     Args:
         images_a: uint8 (N, 3, S, S), at least 2 for each subset.
@@ -100,8 +101,7 @@ def kernel_distance(
         ValueError: the pictures or ``subsets`` are not as above.
         ImportError, ConnectionError: as :func:`frechet_distance`.
     """
-    if subsets < 2:
-        raise ValueError(f"subsets must be at least 2, not {subsets}")
+    whole_number("subsets", subsets, 2)
     a = image_features(checked(images_a, "images_a", 2 * subsets), features)
     b = image_features(checked(images_b, "images_b", 2 * subsets), features)
     return mean_mmd(a, b, subsets, seed)
@@ -114,10 +114,9 @@ def nearest_neighbours(
 
     A model that has learned its training pictures by heart draws them again, and every distance
     between distributions calls that perfect. The score is the distance to the nearest reference
-    over what is usual among the references themselves: the median distance from one to the nearest
-    other. A copy scores 0, under noise of 4/255 it scores 0.2, as a JPEG of quality 90 0.4. New
-    tigers score about 1, and one in 2,000 of them below 0.5. (A simple relative of the test of
-    Meehan et al. 2020.)
+    over the median distance from one reference to the nearest other. A copy scores 0, under noise
+    of 4/255 it scores 0.2, as a JPEG of quality 90 0.4. New tigers score about 1, and one in 2,000
+    of them below 0.5. (A simple relative of the test of Meehan et al. 2020.)
 
     Args:
         images: uint8 (N, 3, S, S), the pictures in question.
@@ -139,11 +138,11 @@ def nearest_neighbours(
 def crops(images: Tensor, size: int = 64, *, each: int = 8, seed: int = 0) -> Tensor:
     """Cut squares out of each picture, at places that the seed chooses.
 
-    The judge shrinks pictures to 64 pixels and cannot see finer detail. A distance between crops
-    of two sets, ``frechet_distance(crops(a), crops(b))``, sees fur, whiskers and the edges of
-    stripes at full size (as the patch distance of Chai et al. 2022), but not whether the parts
-    belong together. Compare pictures of one size with the same seed. Crops of one picture are
-    alike, so the standard error of :func:`kernel_distance` is too small for them.
+    The judge shrinks pictures to 64 pixels. A distance between crops of two sets,
+    ``frechet_distance(crops(a), crops(b))``, sees fur, whiskers and the edges of stripes at full
+    size (as the patch distance of Chai et al. 2022), but not whether the parts belong together.
+    Compare pictures of one size with the same seed. Crops of one picture are alike, so the standard
+    error of :func:`kernel_distance` is too small for them.
 
     Args:
         images: (N, 3, H, W), H and W at least ``size``.
@@ -160,8 +159,7 @@ def crops(images: Tensor, size: int = 64, *, each: int = 8, seed: int = 0) -> Te
     n, _, height, width = images.shape
     if not 1 <= size <= min(height, width):
         raise ValueError(f"size must be 1 to {min(height, width)} for these images, not {size}")
-    if each < 1:
-        raise ValueError(f"each must be at least 1, not {each}")
+    whole_number("each", each, 1)
     random = torch.rand(each * n, 2, generator=seeded_generator(seed))
     room = torch.tensor([height - size + 1, width - size + 1])
     places = (random * room).long().tolist()
@@ -230,22 +228,18 @@ def mean_mmd(a: Tensor, b: Tensor, subsets: int = 10, seed: int = 0) -> KernelDi
 
 def nearest(found: Tensor, known: Tensor) -> Neighbours:
     """Return `nearest_neighbours` of features (N, D) among features (M, D)."""
-    distance, index = _nearest(found, known)
-    usual = _nearest(known, known, itself=False)[0].median()
+
+    def nearest_two(x: Tensor) -> list[Tensor]:
+        """Return distances and places of the nearest two of ``known``, each (n, 2)."""
+        apart = (torch.cdist(part, known, compute_mode=EXACT) for part in x.split(BATCH))
+        parts = [part.topk(2, largest=False) for part in apart]
+        return [torch.cat(column) for column in zip(*parts)]
+
+    distance, index = (both[:, 0] for both in nearest_two(found))
+    usual = nearest_two(known)[0][:, 1].median()  # the nearest reference to each is itself
     if usual <= 1e-4 * known.std(0).norm():
         raise ValueError("most of the references have an exact double: leave the doubles out")
     return Neighbours(index, distance, distance / usual)
-
-
-def _nearest(found: Tensor, known: Tensor, itself: bool = True) -> tuple[Tensor, Tensor]:
-    """Return distance and index of the nearest of ``known``, `itself` or another one."""
-    parts = []
-    for start in range(0, len(found), BATCH):
-        part = torch.cdist(found[start : start + BATCH], known, compute_mode=EXACT)
-        if not itself:
-            part.diagonal(start).fill_(torch.inf)
-        parts.append(part.min(1))
-    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
 
 
 def _dealt(features: Tensor, parts: int, *key: int) -> tuple[Tensor, ...]:

@@ -26,10 +26,9 @@ def eye_difference(images: Tensor) -> Tensor:
     gaze, turn and light make of equal eyes does not count; an eye in another place or of another
     colour or sharpness does, a squint hardly.
 
-    Painted tigers set the floor, which is not 0 because the judge errs a little: 0.06 on average at
-    64 pixels, below 0.12 for 19 of 20. With one eye blurred the average is 0.13, with one moved by
-    a tenth of half the picture 0.17, with one of another fur's colours 0.19. A squint adds 0.01
-    only.
+    The floor, of painted tigers, is not 0 because the judge errs a little: 0.06 on average at 64
+    pixels, below 0.12 for 19 of 20. With one eye blurred the average is 0.13, with one moved by a
+    tenth of half the picture 0.17, with one of another fur's colours 0.19.
 
     Args:
         images: uint8 (N, 3, S, S) of tigers.

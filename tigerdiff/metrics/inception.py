@@ -22,20 +22,13 @@ MAX_BYTES = 100_000_000
 
 @functools.lru_cache(maxsize=1)
 def inception(device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The network of torchmetrics' FrechetInceptionDistance: uint8 (N, 3, H, W) to (N, 2048).
-
-    Raises:
-        ImportError: torchmetrics or torch-fidelity is missing.
-        ConnectionError: the weights (95 MB) are not on this disk and could not be downloaded.
-        ValueError: what was downloaded is not the known file.
-    """
+    """Return the network of torchmetrics' FID: uint8 (N, 3, H, W) to (N, 2048)."""
     try:
         import torch_fidelity  # noqa: F401  (torchmetrics needs it and imports without it)
         from torchmetrics.image.fid import NoTrainInceptionV3
     except ImportError as error:
-        raise ImportError(
-            f"features='inception' needs {error.name}: pip install 'tigerdiff[inception]'"
-        ) from error
+        remedy = "pip install 'tigerdiff[inception]'"
+        raise ImportError(f"features='inception' needs {error.name}: {remedy}") from error
     # torch-fidelity unpickles whatever stands in its file, so it gets one that we wrote.
     safe: Any = io.BytesIO()  # taken for a path
     torch.save(torch.load(fetched_weights(), map_location="cpu", weights_only=True), safe)
@@ -44,7 +37,7 @@ def inception(device: torch.device) -> Callable[[Tensor], Tensor]:
 
 
 def fetched_weights() -> Path:
-    """The weights in PyTorch's own cache, where torch-fidelity keeps them too; SHA-256 checked."""
+    """Return the weights in PyTorch's cache, 95 MB; download them unless their SHA-256 is right."""
     file = Path(torch.hub.get_dir()) / "checkpoints" / URL.rpartition("/")[2]
     if file.exists() and _downloads.sha256(file) == SHA256:
         return file

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tigerdiff.data.tensors import to_float
+from tigerdiff.data.tensors import described, to_float
 from tigerdiff.tigers.tiger import CHOICES, RANGES
 
 SIZE = 64  # pixels; other sizes are resized
@@ -46,12 +46,8 @@ class Judge(nn.Module):
 
         self.early = block(3, EARLY, 5, 2)
         self.middle = nn.Sequential(block(EARLY, MIDDLE, 3, 2), block(MIDDLE, MIDDLE, 3, 1))
-        self.late = nn.Sequential(
-            block(MIDDLE, 96, 3, 2),
-            block(96, 96, 3, 1),
-            block(96, 128, 3, 2),
-            block(128, LATE, 4, 4),
-        )
+        wide = block(MIDDLE, 96, 3, 2), block(96, 96, 3, 1)
+        self.late = nn.Sequential(*wide, block(96, 128, 3, 2), block(128, LATE, 4, 4))
         # Measured on painted tigers after training: all directions of the features count alike in
         # a distance, but for those in which tigers hardly vary.
         self.register_buffer("mean", torch.zeros(FEATURES))
@@ -105,11 +101,9 @@ def shipped_judge(device: torch.device) -> Judge:
 
 def checked(images: Tensor, name: str, fewest: int) -> Tensor:
     """Return the pictures; raise ValueError unless the judge can look at them."""
-    shape = tuple(images.shape)
+    shape = images.shape
     square = len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3] > 0
     if images.dtype != torch.uint8 or not square or len(images) < fewest:
-        kind = str(images.dtype).removeprefix("torch.")
-        raise ValueError(
-            f"{name} must be uint8 (N, 3, S, S) with N >= {fewest}, not {kind} {shape}"
-        )
+        need = f"uint8 (N, 3, S, S) with N >= {fewest}"
+        raise ValueError(f"{name} must be {need}, not {described(images)}")
     return images

@@ -1,7 +1,6 @@
 """What a picture of a tiger shows, in words, and whether it is what was asked for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -14,17 +13,15 @@ Asked = Tiger | Mapping[str, Any]
 TOLERANCE = 0.1  # of a range's width: a gaze or a tilt so far from what was asked counts as shown
 
 
-def judge(images: Tensor, *, probabilities: bool = False) -> dict[str, Any]:
+def judge(images: Tensor) -> dict[str, Any]:
     """Read the attributes of tigers off their pictures.
 
     Args:
         images: uint8 (N, 3, S, S).
-        probabilities: return the probability of each word instead of the likeliest word.
 
     Returns:
         By attribute: for one of words ("fur" ...) a list of N words, such as ``["white",
-        "orange"]``, or with ``probabilities`` a dict from each word to float32 (N,); for one of
-        numbers ("gaze_x" ...) float32 (N,) in its own unit. On the CPU.
+        "orange"]``; for one of numbers ("gaze_x" ...) float32 (N,) in its own unit, on the CPU.
 
     Raises:
         ValueError: the pictures are not as above.
@@ -36,10 +33,7 @@ def judge(images: Tensor, *, probabilities: bool = False) -> dict[str, Any]:
     for name, (low, high) in RANGES.items():
         answers[name] = low + (high - low) * (answers[name] + 1) / 2
     for name, words in CHOICES.items():
-        if probabilities:
-            answers[name] = dict(zip(words, answers[name].softmax(1).T))
-        else:
-            answers[name] = [words[i] for i in answers[name].argmax(1)]
+        answers[name] = [words[i] for i in answers[name].argmax(1)]
     return answers
 
 
@@ -73,9 +67,8 @@ def log_probability(images: Tensor, **words: str) -> Tensor:
 def prompt_accuracy(images: Tensor, attributes: Sequence[Asked]) -> dict[str, float]:
     """Return the share of the pictures that show what was asked, for each attribute.
 
-    The judge decides, and it errs now and then: on painted tigers it finds the shares that
-    ``tigerdiff/metrics/judge.json`` records. A number (gaze, tilt ...) counts as shown when the
-    judge reads it within a tenth of its range's width.
+    The judge decides, and it errs now and then: ``tigerdiff/metrics/judge.json`` records how often.
+    A number (gaze, tilt ...) counts as shown when it reads it within a tenth of its range's width.
 
     Args:
         images: uint8 (N, 3, S, S).
@@ -108,12 +101,13 @@ def share_shown(answers: dict[str, Any], asked: Sequence[Mapping[str, Any]]) -> 
 
 def _asked(entry: Asked) -> Mapping[str, Any]:
     """Return what a tiger or a dict asks for; raise ValueError unless it can be judged."""
+    names = [*CHOICES, *RANGES]
     if isinstance(entry, Tiger):
-        return {name: x for name, x in asdict(entry).items() if name in CHOICES or name in RANGES}
+        return {name: getattr(entry, name) for name in names}
     for name, value in entry.items():
-        if name not in CHOICES and name not in RANGES:
-            names = ", ".join([*CHOICES, *RANGES])
-            raise ValueError(f"attributes name {name!r}, which cannot be judged: there are {names}")
+        if name not in names:
+            there = f"there are {', '.join(names)}"
+            raise ValueError(f"attributes name {name!r}, which cannot be judged: {there}")
         if name in CHOICES and value not in CHOICES[name]:
             words = ", ".join(CHOICES[name])
             raise ValueError(f"attributes ask for {name} {value!r}: it must be one of {words}")
