@@ -68,7 +68,7 @@ def prompt_accuracy(images: Tensor, attributes: Sequence[Asked]) -> dict[str, fl
     """Return the share of the pictures that show what was asked, for each attribute.
 
     The judge decides, and it errs now and then: ``tigerdiff/metrics/judge.json`` records how often.
-    A number (gaze, tilt ...) counts as shown when it reads it within a tenth of its range's width.
+    A number (gaze, tilt ...) counts as shown when it is read within a tenth of its range's width.
 
     Args:
         images: uint8 (N, 3, S, S).

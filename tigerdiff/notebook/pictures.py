@@ -96,16 +96,13 @@ def to_picture(
         return Picture(drawing, width or round(drawing.width * 96 / dpi), True, inverts)
     x = _tensor(image, argument)
     if x.ndim != 3 or x.shape[0] != 3 or 0 in x.shape:
-        raise ValueError(
-            f"{argument} must be pictures of shape (3,H,W) or (N,3,H,W), got {tuple(x.shape)}"
-        )
+        shapes = f"(3,H,W) or (N,3,H,W), got {tuple(x.shape)}"
+        raise ValueError(f"{argument} must be pictures of shape {shapes}")
     if x.is_floating_point():
         # Noise reaches beyond 1 and is clamped, but never this far beyond.
         if not bool((x.abs() <= 20).all()):
-            raise ValueError(
-                f"{argument} must be float in [-1, 1] or uint8 in 0..255: found "
-                f"values from {x.min().item():g} to {x.max().item():g}"
-            )
+            found = f"found values from {x.min().item():g} to {x.max().item():g}"
+            raise ValueError(f"{argument} must be float in [-1, 1] or uint8 in 0..255: {found}")
         x = to_uint8(x)
     elif x.dtype != torch.uint8:
         raise ValueError(f"{argument} must be uint8 or float in [-1, 1], got {x.dtype}")
@@ -116,11 +113,7 @@ def to_picture(
 
 
 def roughness(x: torch.Tensor) -> float:
-    """Half the mean squared difference of neighbours over the variance: 1 for white noise.
-
-    Args:
-        x: one picture, (3,H,W).
-    """
+    """Half the mean squared difference of neighbours in (3,H,W) over the variance: 1 for noise."""
     x = x.double()
     steps = torch.cat([x.diff(dim=1).flatten(), x.diff(dim=2).flatten()])
     variance = x.var(dim=(1, 2)).mean().item()
@@ -129,21 +122,16 @@ def roughness(x: torch.Tensor) -> float:
 
 def same_enlargement(rows: Sequence[list[Picture]]) -> list[list[Picture]]:
     """Enlarge all pictures of a column alike, in hard pixels if one of them is rough."""
-    rough = [any(picture.rough for picture in column) for column in zip(*rows, strict=True)]
-    return [
-        [replace(picture, rough=hard) for picture, hard in zip(row, rough, strict=True)]
-        for row in rows
-    ]
+    rough = [any(picture.rough for picture in column) for column in zip(*rows)]
+    return [[replace(picture, rough=hard) for picture, hard in zip(row, rough)] for row in rows]
 
 
 def _tensor(image: Any, argument: str) -> torch.Tensor:
     try:
         return torch.as_tensor(image).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"{argument} must hold tensors (3,H,W) or matplotlib figures, "
-            f"got {type(image).__name__}"
-        ) from error
+        kinds = f"tensors (3,H,W) or matplotlib figures, got {type(image).__name__}"
+        raise ValueError(f"{argument} must hold {kinds}") from error
 
 
 def _draw(figure: Any, dpi: int) -> Image:
@@ -199,28 +187,20 @@ def png_sheet(pictures: list[Picture], columns: int) -> str:
     from PIL import Image
 
     gap, width = 8, max(picture.width for picture in pictures)
-    bitmaps = []
-    for picture in pictures:
-        height = round(picture.size[1] * width / picture.size[0])
-        smooth = Image.Resampling.NEAREST if picture.hard else Image.Resampling.LANCZOS
-        bitmaps.append(picture.image.resize((width, height), smooth))
-    rows = [bitmaps[k : k + columns] for k in range(0, len(bitmaps), columns)]
-    heights = [max(bitmap.height for bitmap in row) for row in rows]
-    size = (columns * (width + gap) - gap, sum(heights) + gap * (len(rows) - 1))
+    heights = [round(picture.size[1] * width / picture.size[0]) for picture in pictures]
+    high, rows = max(heights), math.ceil(len(pictures) / columns)
+    size = (columns * (width + gap) - gap, rows * (high + gap) - gap)
     sheet = Image.new("RGB", size, "white")
-    for k, row in enumerate(rows):
-        top = sum(heights[:k]) + gap * k
-        for j, bitmap in enumerate(row):
-            sheet.paste(bitmap, (j * (width + gap), top))
+    for k, (picture, height) in enumerate(zip(pictures, heights)):
+        row, column = divmod(k, columns)
+        smooth = Image.Resampling.NEAREST if picture.hard else Image.Resampling.LANCZOS
+        bitmap = picture.image.resize((width, height), smooth)
+        sheet.paste(bitmap, (column * (width + gap), row * (high + gap)))
     return _data_uri(sheet, "PNG").partition(",")[2]
 
 
 def grid_html(
-    pictures: list[Picture],
-    alts: list[str],
-    titles: list[str],
-    columns: int,
-    alone: bool = False,
+    pictures: list[Picture], alts: list[str], titles: list[str], columns: int, alone: bool = False
 ) -> str:
     """Return pictures with titles as a grid in HTML, all but the first hidden if ``alone``."""
     widest = max(picture.width for picture in pictures)
@@ -228,8 +208,8 @@ def grid_html(
     narrowest = "16rem" if drawn else "7rem" if any(titles) else "4.5rem"
     cells = []
     for k, (picture, alt, title) in enumerate(zip(pictures, alts, titles, strict=True)):
-        names = [name for name in ("pixels" * picture.hard, "drawn" * picture.inverts) if name]
-        kind = f' class="{" ".join(f"tigerdiff-{name}" for name in names)}"' if names else ""
+        name = "pixels" if picture.hard else "drawn" if picture.inverts else ""
+        kind = f' class="tigerdiff-{name}"' if name else ""
         under = f'<p class="tigerdiff-title">{escape(title)}</p>' if title else ""
         width, height = picture.size
         own = f' style="--own:{picture.width}px"' if picture.width < widest else ""

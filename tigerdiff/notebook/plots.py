@@ -49,9 +49,6 @@ def plot_curves(
         marker: matplotlib's marker at each value, for few values.
         colours: name of a curve to its colour, to keep it through a page; by default in turn.
 
-    Returns:
-        A matplotlib figure.
-
     Raises:
         ValueError: if a curve's length differs from that of x or of its errors.
     """
@@ -68,16 +65,12 @@ def plot_curves(
         axes.plot(positions, y, label=name, color=colour, marker=marker, linewidth=2)
         if error is not None:
             axes.errorbar(positions, y, error, fmt="none", ecolor=colour, capsize=3)
+    right = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": FONT}
     for name, height in (levels or {}).items():
         axes.axhline(height, color="0.45", linestyle="--", linewidth=1.2)
-        axes.text(
-            1.01, height, name, transform=axes.get_yaxis_transform(), va="center", fontsize=FONT
-        )
+        axes.text(1.01, height, name, **right)
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    if log:
-        axes.set_yscale("log")
-    if logx:
-        axes.set_xscale("log")
+    axes.set(xscale="log" if logx else "linear", yscale="log" if log else "linear")
     if len(curves) > 1:  # above the axes, where no curve can run through it
         columns = 3 if max(map(len, curves)) <= 12 else 2
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, **_LEGEND)
@@ -102,20 +95,14 @@ def plot_histograms(
         bins: number of bars.
         top: height of the axis, to keep it the same over several figures.
         xlabel: name of the horizontal axis.
-
-    Returns:
-        A matplotlib figure.
     """
     figure, axes = _axes(5.6, 3.1)
     for colour, (name, values) in zip(COLOURS * len(samples), samples.items()):
-        flat = values.detach().flatten().double().cpu()
-        counts = torch.histc(flat, bins, *limits)
-        width = (limits[1] - limits[0]) / bins
-        left = torch.linspace(limits[0], limits[1], bins + 1)[:-1]
-        heights = counts / (flat.numel() * width)
-        axes.bar(
-            left.numpy(), heights.numpy(), width, align="edge", alpha=0.55, color=colour, label=name
-        )
+        flat, width = values.detach().flatten().double().cpu(), (limits[1] - limits[0]) / bins
+        heights = torch.histc(flat, bins, *limits) / (flat.numel() * width)
+        left = torch.linspace(*limits, bins + 1)[:-1]
+        style = {"align": "edge", "alpha": 0.55, "color": colour, "label": name}
+        axes.bar(left.numpy(), heights.numpy(), width, **style)
     if density is not None:
         points = torch.linspace(*limits, 400)
         axes.plot(points, density(points), color="black", linewidth=1.5)
@@ -144,9 +131,6 @@ def plot_points(
         paths: (steps, K, 2): K lines that the points went along, each from a hollow circle.
         behind: (M, 2): a second cloud, in grey behind the first.
 
-    Returns:
-        A matplotlib figure.
-
     Raises:
         ValueError: if a tensor is not of the shape above, naming the argument.
     """
@@ -160,8 +144,7 @@ def plot_points(
         ):
             raise ValueError(f"{name} must be {shape}, not {tuple(value.shape)}")
     if limit is None:
-        drawn = [x.abs().max().item() for x in (points, behind, paths) if x is not None]
-        limit = 1.05 * max(drawn)
+        limit = 1.05 * max(x.abs().max().item() for x in (points, behind, paths) if x is not None)
     figure, axes = _axes(4.2, 4.2)
     if behind is not None:
         axes.scatter(*behind.T, s=2, color="0.8")

@@ -30,10 +30,8 @@ def settings(*, cpu: Mapping[str, Any], gpu: Mapping[str, Any]) -> SimpleNamespa
         ValueError: if the two have not the same names, or one is "device".
     """
     if cpu.keys() != gpu.keys() or "device" in cpu:
-        raise ValueError(
-            "cpu and gpu must have the same names, and none may be 'device' "
-            f"(got {', '.join(cpu)} and {', '.join(gpu)})"
-        )
+        got = f"(got {', '.join(cpu)} and {', '.join(gpu)})"
+        raise ValueError(f"cpu and gpu must have the same names, and none may be 'device' {got}")
     device = find_device()
     chosen = cpu if device.type == "cpu" else gpu
     name = f"No GPU, {torch.get_num_threads()} CPU thread(s)"

@@ -1,8 +1,8 @@
 """Pictures in notebooks: grids, sliders, a divider between two pictures, and a player.
 
 Each function returns an object that a notebook shows when it is the last line of a cell (or through
-`display`). It is one piece of HTML that needs no kernel and no network, so it also works in a saved
-notebook, in an exported page and from a file. Where HTML is not shown there is a PNG.
+`display`): one piece of HTML that needs no kernel and no network, or a PNG where HTML is not shown.
+Each raises ValueError for a wrong shape, dtype, length or value, naming the argument.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from tigerdiff.notebook.pictures import (
     png_sheet,
     to_picture,
 )
-from tigerdiff.notebook.slider import Frames, Number, Slider, checked_values, lookup
-
-__all__ = ["compare_slider", "player", "show_images", "timestep_slider", "wipe"]
+from tigerdiff.notebook.slider import Frames, Number, Slider, checked_values, lookup, side_by_side
 
 
 def show_images(
@@ -51,9 +49,6 @@ def show_images(
         caption: a sentence under the whole grid.
         pixelated: whether enlarged pictures keep hard pixels; by default noise and pictures of at
             most 16 pixels do, others are enlarged smoothly.
-
-    Returns:
-        An object that the notebook shows.
 
     Raises:
         ValueError: for a wrong shape, dtype, length or an empty `alt`, naming the argument.
@@ -100,16 +95,12 @@ def timestep_slider(
             ``pixelated``, whether enlarged pictures keep hard pixels: by default a picture does in
             all frames if it is noise in one of them, or has at most 16 pixels a side.
 
-    Returns:
-        An object that the notebook shows.
-
     Raises:
         ValueError: for a wrong shape, dtype, length or value, naming the argument.
     """
     steps = checked_values(values)
-    row, recompute = lookup(frames, steps, "frames")
-    slots: dict[str, Any] = {"alt": alt, "label": label, "recompute": recompute}
-    return Slider(row, steps, argument="frames", **slots, **options)
+    slots: dict[str, Any] = {"alt": alt, "label": label, "recompute": callable(frames)}
+    return Slider(lookup(frames, steps, "frames"), steps, argument="frames", **slots, **options)
 
 
 def compare_slider(
@@ -133,9 +124,6 @@ def compare_slider(
         wipe: lay two tracks over each other, with a divider that is dragged on the picture.
         options: as of `timestep_slider`, but ``titles``.
 
-    Returns:
-        An object that the notebook shows.
-
     Raises:
         ValueError: for a wrong shape, dtype, length or value, naming the argument.
     """
@@ -144,17 +132,12 @@ def compare_slider(
     if wipe and len(tracks) != 2:
         raise ValueError(f"wipe compares two tracks, got {len(tracks)}")
     steps = checked_values(values)
-    lookups = [lookup(frames, steps, f"tracks[{name!r}]") for name, frames in tracks.items()]
-    return Slider(
-        lambda value: [frame(value) for frame, _ in lookups],
-        steps,
-        argument="tracks",
-        alt=alt,
-        titles=list(tracks),
-        kind="wipe" if wipe else "choose",
-        recompute=all(recompute for _, recompute in lookups),
-        **options,
-    )
+    slots: dict[str, Any] = {"alt": alt, "titles": list(tracks), "argument": "tracks"}
+    slots |= {
+        "kind": "wipe" if wipe else "choose",
+        "recompute": all(map(callable, tracks.values())),
+    }
+    return Slider(side_by_side(tracks, steps, "tracks"), steps, **slots, **options)
 
 
 def wipe(
@@ -175,9 +158,6 @@ def wipe(
         alt: what they show; or a text for each.
         titles: a short name for each.
         options: ``caption``, ``width`` and ``pixelated``, as of `show_images`.
-
-    Returns:
-        An object that the notebook shows.
 
     Raises:
         ValueError: for a wrong shape, dtype or length, or two sizes.
@@ -207,9 +187,6 @@ def player(
         values: the value of each frame; by default 1, 2, 3, ...
         options: as of `timestep_slider`, but ``titles`` and ``start``.
 
-    Returns:
-        An object that the notebook shows.
-
     Raises:
         ValueError: for a wrong shape, dtype or length, naming the argument.
     """
@@ -217,18 +194,10 @@ def player(
         raise ValueError("films is empty: give at least one film")
     length = len(next(iter(films.values())))
     steps = checked_values(range(1, length + 1) if values is None else values)
-    lookups = [lookup(list(film), steps, f"films[{name!r}]")[0] for name, film in films.items()]
+    row = side_by_side({name: list(film) for name, film in films.items()}, steps, "films")
     slots: dict[str, Any] = {"label": "frame", "interval": 0.12} | options
-    return Slider(
-        lambda value: [film(value) for film in lookups],
-        steps,
-        argument="films",
-        alt=[f"{alt}: {name}" for name in films],
-        titles=list(films),
-        start=steps[-1],
-        kind="player",
-        **slots,
-    )
+    slots |= {"alt": [f"{alt}: {name}" for name in films], "titles": list(films)}
+    return Slider(row, steps, argument="films", start=steps[-1], kind="player", **slots)
 
 
 @dataclass(frozen=True)

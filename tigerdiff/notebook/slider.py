@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from html import escape
@@ -64,7 +64,7 @@ class Slider:
             raise ValueError(f"interval must be a positive number of seconds, got {interval}")
         if recompute and text is not None and not callable(text):
             raise ValueError("text must be a function too when the frames come from a function")
-        self._text = None if text is None else lookup(text, values, "text")[0]
+        self._text = None if text is None else lookup(text, values, "text")
         self._row, self._recompute, self._argument = row, recompute, argument
         self._width, self._pixelated = width, pixelated
         self._values, self._label, self._of, self._caption = values, label, of, caption
@@ -72,11 +72,12 @@ class Slider:
         self._interval, self._kind = interval, kind
         # Everything is computed here, so that what goes wrong goes wrong in the reader's own cell.
         frames = [self._pictures(value) for value in values]
-        for value, frame in zip(values, frames, strict=True):
-            if [p.size for p in frame] != [p.size for p in frames[0]]:
+        sizes = [" + ".join(f"{p.size[1]}x{p.size[0]}" for p in frame) for frame in frames]
+        for value, size in zip(values, sizes):
+            if size != sizes[0]:
                 raise ValueError(
                     f"{argument} must have pictures of the same number and size in every frame: "
-                    f"{_describe(frames[0])} at {values[0]} but {_describe(frame)} at {value}"
+                    f"{sizes[0]} at {values[0]} but {size} at {value}"
                 )
         self._frames = frames if kind == "player" else same_enlargement(frames)
         # Noise is kept exactly; in a column without any, a small frame costs a third as a JPEG.
@@ -102,10 +103,9 @@ class Slider:
     def _body(self, frame: list[Picture], words: list[str]) -> str:
         """Pictures and readout of one frame."""
         alts = [", ".join([alt, *words[:1]]) for alt in self._alts]
-        if self._kind == "player":  # whose buttons are the titles
-            grid = grid_html(frame, alts, [""] * len(frame), 1, alone=True)
-        else:
-            grid = grid_html(frame, alts, self._titles, len(frame))
+        alone = self._kind == "player"  # whose buttons are the titles
+        titles, columns = ([""] * len(frame), 1) if alone else (self._titles, len(frame))
+        grid = grid_html(frame, alts, titles, columns, alone)
         if not words:
             return grid
         longest = max((" · ".join(words) for words in self._readouts), key=len)
@@ -118,10 +118,7 @@ class Slider:
     def _html(self) -> str:
         """Self-contained HTML; without scripts it is the picture it starts with."""
         ids: dict[tuple[str, bool], int] = {}  # each distinct picture is stored once
-        frames = [
-            [ids.setdefault((picture.uri, picture.hard), len(ids)) for picture in frame]
-            for frame in self._frames
-        ]
+        frames = [[ids.setdefault((p.uri, p.hard), len(ids)) for p in row] for row in self._frames]
         in_page = set(frames[self._start])
         data = {
             "kind": self._kind,
@@ -137,10 +134,8 @@ class Slider:
         }
         # "<" is escaped so that no text can end the script element early.
         packed = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-        scripts = (
-            f'<script type="application/json">{packed}</script>'
-            f"<script>{asset('viewers.js')}</script>"
-        )
+        scripts = f'<script type="application/json">{packed}</script>'
+        scripts += f"<script>{asset('viewers.js')}</script>"
         body = self._body(self._frames[self._start], self._readouts[self._start])
         return figure_html(body, self._caption, scripts)
 
@@ -158,10 +153,9 @@ class Slider:
             import ipywidgets
             from IPython.display import HTML, display
         except ImportError:
-            raise ImportError(
-                "live() needs ipywidgets: pip install ipywidgets, or show the slider itself"
-            ) from None
-        known = dict(zip(self._values, self._frames, strict=True))
+            remedy = "pip install ipywidgets, or show the slider itself"
+            raise ImportError(f"live() needs ipywidgets: {remedy}") from None
+        known = dict(zip(self._values, self._frames))
         stops = sorted(known)
         if self._recompute and all(isinstance(value, int) for value in stops):
             stops = list(range(int(stops[0]), int(stops[-1]) + 1))
@@ -201,19 +195,23 @@ def checked_values(values: Iterable[Number]) -> list[Number]:
     return numbers
 
 
-def lookup(items: Any, values: list[Number], argument: str) -> tuple[Callable[[Any], Any], bool]:
-    """Return a function from a value to its item, and whether it knows other values too."""
+def side_by_side(
+    tracks: Mapping[str, Frames], values: list[Number], argument: str
+) -> Callable[[Any], Any]:
+    """Return a function from a value to the row of the tracks' pictures at it."""
+    rows = [lookup(frames, values, f"{argument}[{name!r}]") for name, frames in tracks.items()]
+    return lambda value: [row(value) for row in rows]
+
+
+def lookup(items: Any, values: list[Number], argument: str) -> Callable[[Any], Any]:
+    """Return a function from a value to its item."""
     if callable(items):
-        return items, True
+        return items
     if isinstance(items, str) or not hasattr(items, "__len__"):
         raise ValueError(f"{argument} must be a function or one item per value")
     if len(items) != len(values):
         raise ValueError(f"{argument} has {len(items)} items for {len(values)} values")
-    return dict(zip(values, items, strict=True)).__getitem__, False
-
-
-def _describe(frame: list[Picture]) -> str:
-    return " + ".join(f"{p.size[1]}x{p.size[0]}" for p in frame)
+    return dict(zip(values, items)).__getitem__
 
 
 def _number(value: Number) -> str:

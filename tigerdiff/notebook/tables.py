@@ -18,13 +18,10 @@ def table(
 ) -> Table:
     """Show rows of values; the first column names the row.
 
-    ::
-
-        td.table([{"sampler": "DDPM", "steps": 1000, "distance": 15.9}, ...])
-
     Args:
-        rows: column -> value, the same columns in each row; a value is a text or a number.
-            Columns of numbers are aligned at the right, also if they are texts ("15.9 ± 0.5").
+        rows: such as ``[{"sampler": "DDPM", "steps": 1000, "distance": 15.9}, ...]``, the same
+            columns in each row; a value is a text or a number. Columns of numbers are aligned at
+            the right, also if they are texts ("15.9 ± 0.5").
         caption: a sentence above the table.
         digits: significant digits of a float.
 
@@ -45,39 +42,32 @@ class Table:
     def __init__(self, rows: list[Mapping[str, Any]], caption: str | None, digits: int) -> None:
         self._columns, self._caption = list(rows[0]), caption
         self._cells = [[_cell(row[name], digits) for name in self._columns] for row in rows]
-        self._numeric = [
-            any(column) and all(NUMBER.fullmatch(text) for text in column)
-            for column in zip(*self._cells, strict=True)
-        ]
+        columns = zip(*self._cells)
+        self._numeric = [any(column) and all(map(NUMBER.fullmatch, column)) for column in columns]
 
     def __str__(self) -> str:
-        lines = [self._columns, *self._cells]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        aligned = [
-            "  ".join(
-                text.rjust(width) if number else text.ljust(width)
-                for text, width, number in zip(line, widths, self._numeric, strict=True)
-            ).rstrip()
-            for line in lines
-        ]
-        return "\n".join([*([self._caption] if self._caption else []), *aligned])
+        columns = []
+        for column, number in zip(zip(self._columns, *self._cells), self._numeric):
+            width = max(map(len, column))
+            columns.append([text.rjust(width) if number else text.ljust(width) for text in column])
+        lines = [self._caption] if self._caption else []
+        lines += ["  ".join(line) for line in zip(*columns)]
+        return "\n".join(line.rstrip() for line in lines)
 
     __repr__ = __str__
 
     def _html(self) -> str:
         kinds = [' class="tigerdiff-number"' * number for number in self._numeric]
         columns = [escape(name) for name in self._columns]
-        head = "".join(
-            f'<th scope="col"{kind}>{name}</th>' for name, kind in zip(columns, kinds, strict=True)
-        )
-        body = ""
+        heads = [f'<th scope="col"{kind}>{name}</th>' for name, kind in zip(columns, kinds)]
+        head, body = "".join(heads), ""
         for row in self._cells:
-            first, *others = map(escape, row)
-            body += f'<tr><th scope="row"{kinds[0]}>{first}</th>' + "".join(
-                f'<td{kind} data-column="{name}">{text}</td>'
-                for text, name, kind in zip(others, columns[1:], kinds[1:], strict=True)
-            )
-            body += "</tr>"
+            cells = list(zip(map(escape, row), columns, kinds))
+            first = f'<th scope="row"{kinds[0]}>{cells[0][0]}</th>'
+            others = [
+                f'<td{kind} data-column="{name}">{text}</td>' for text, name, kind in cells[1:]
+            ]
+            body += f"<tr>{first}{''.join(others)}</tr>"
         caption = f"<caption>{escape(self._caption)}</caption>" if self._caption else ""
         return figure_html(
             f'<div class="tigerdiff-table"><table>{caption}<thead><tr>{head}</tr></thead>'
