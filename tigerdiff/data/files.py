@@ -12,7 +12,7 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -252,13 +252,11 @@ def cache_home() -> Path:
     """Return the folder of all caches; one in the temporary folder where the user has none."""
     import platformdirs
 
-    try:
+    with suppress(KeyError, OSError, RuntimeError):  # no HOME and no passwd entry, or no right
         folder = platformdirs.user_cache_path("tigerdiff").expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             return folder
-    except (KeyError, OSError, RuntimeError):  # no HOME and no passwd entry, or no right to write
-        pass
     return _temporary_cache()
 
 

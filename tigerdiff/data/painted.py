@@ -213,10 +213,8 @@ def _kept_lines(root: Path, size: int, seed: int, resume: bool) -> dict[str, lis
         if rows := lines[name][last + 1 : last + 2]:
             same = same and rows == [_line(row[column] for column in columns)]
     if not same:
-        raise ValueError(
-            f"{root} holds tigers of another size, seed or version of tigerdiff: "
-            "resume with the same, or choose another out"
-        )
+        other = "tigers of another size, seed or version of tigerdiff"
+        raise ValueError(f"{root} holds {other}: resume with the same, or choose another out")
     return {name: lines[name][: done + 1] for name in COLUMNS}
 
 

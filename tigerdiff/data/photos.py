@@ -12,15 +12,12 @@ from tigerdiff.data import downloads as _downloads
 from tigerdiff.data import files as _files
 from tigerdiff.tigers.paint import paint_tiger
 
+PathLike = str | os.PathLike[str]
 TABLES = {"metadata.csv", "metadata.jsonl", "captions.csv"}  # lie beside pictures, describe them
 
 
 def load_folder(
-    path: str | os.PathLike[str],
-    size: int,
-    *,
-    cache_dir: str | os.PathLike[str] | None = None,
-    progress: bool = True,
+    path: PathLike, size: int, *, cache_dir: PathLike | None = None, progress: bool = True
 ) -> Tensor:
     """Load every photo of a folder, at any depth, as a square of ``size`` pixels, sorted by name.
 
@@ -49,11 +46,7 @@ def load_folder(
 
 
 def read_folder(
-    path: str | os.PathLike[str],
-    size: int,
-    *,
-    cache_dir: str | os.PathLike[str] | None = None,
-    progress: bool = True,
+    path: PathLike, size: int, *, cache_dir: PathLike | None = None, progress: bool = True
 ) -> tuple[Tensor, list[str]]:
     """Load a folder as :func:`load_folder` does; return the names of the pictures too."""
     size = whole_number("size", size, 1)
@@ -91,7 +84,7 @@ def read_folder(
     return images, [name for name in names if name not in damaged]
 
 
-def load_photo(source: str | os.PathLike[str] | None = None, size: int | None = None) -> Tensor:
+def load_photo(source: PathLike | None = None, size: int | None = None) -> Tensor:
     """Load one photo from a file or an address, or the course's painted tiger.
 
     A download is bounded in time and in bytes, must decode as a picture before it enters the
@@ -130,7 +123,7 @@ def load_photo(source: str | os.PathLike[str] | None = None, size: int | None = 
     return _read(file, size, source)
 
 
-def _read(file: Path, size: int | None, source: str | os.PathLike[str]) -> Tensor:
+def _read(file: Path, size: int | None, source: PathLike) -> Tensor:
     try:
         pixels, (width, height) = _files.read_picture(file, size)
     except ValueError as error:

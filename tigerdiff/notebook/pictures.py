@@ -155,25 +155,21 @@ def picture_list(images: Any, argument: str) -> list[Any]:
     return list(x) if x.ndim == 4 else [x]
 
 
-def checked_titles(titles: Sequence[str] | None, n: int) -> list[str]:
-    """Return n titles, empty ones if there are none."""
-    if titles is None:
-        return [""] * n
-    if isinstance(titles, str) or len(titles) != n:
+def checked_texts(
+    alt: str | Sequence[str], titles: Sequence[str] | None, n: int
+) -> tuple[list[str], list[str]]:
+    """Return alt texts, a shared one completed by the title or the number, and titles or ""."""
+    if titles is not None and (isinstance(titles, str) or len(titles) != n):
         raise ValueError(f"titles must be a list of {n}, one per picture, got {titles!r}")
-    return [str(title) for title in titles]
-
-
-def checked_alts(alt: str | Sequence[str], titles: list[str], n: int) -> list[str]:
-    """One text per picture; a shared text is completed by the picture's title or number."""
     if not isinstance(alt, str) and len(alt) != n:
         raise ValueError(f"alt must be one text, or a list of {n}, one per picture")
-    texts = [alt] * n if isinstance(alt, str) else list(alt)
-    if not all(isinstance(text, str) and text.strip() for text in texts):
+    names = [""] * n if titles is None else [str(title) for title in titles]
+    alts = [alt] * n if isinstance(alt, str) else list(alt)
+    if not all(isinstance(text, str) and text.strip() for text in alts):
         raise ValueError("alt must say what the picture shows, for readers who cannot see it")
-    if not isinstance(alt, str) or n == 1:
-        return texts
-    return [f"{alt}: {title or f'{k} of {n}'}" for k, title in enumerate(titles, start=1)]
+    if isinstance(alt, str) and n > 1:
+        alts = [f"{alt}: {name or f'{k} of {n}'}" for k, name in enumerate(names, start=1)]
+    return alts, names
 
 
 def _data_uri(image: Image, kind: str, **options: Any) -> str:

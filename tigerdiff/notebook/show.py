@@ -14,8 +14,7 @@ from typing import Any
 
 from tigerdiff.notebook.pictures import (
     Picture,
-    checked_alts,
-    checked_titles,
+    checked_texts,
     figure_html,
     grid_html,
     picture_list,
@@ -61,8 +60,7 @@ def show_images(
         columns = len(pictures) if len(pictures) <= 5 else math.ceil(math.sqrt(len(pictures)))
     if columns < 1:
         raise ValueError(f"columns must be at least 1, got {columns}")
-    names = checked_titles(titles, len(pictures))
-    alts = checked_alts(alt, names, len(pictures))
+    alts, names = checked_texts(alt, titles, len(pictures))
     return PictureGrid(pictures, alts, names, min(columns, len(pictures)), caption)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,8 +15,7 @@ from tigerdiff.notebook.pictures import (
     MOVING_DPI,
     Picture,
     asset,
-    checked_alts,
-    checked_titles,
+    checked_texts,
     figure_html,
     grid_html,
     picture_list,
@@ -30,80 +29,74 @@ if TYPE_CHECKING:
 
 Number = int | float
 Frames = Sequence[Any] | torch.Tensor | Callable[[Any], Any]
-Text = Sequence[str] | Callable[[Any], str] | None
 # A row of pictures; a row of which one can be shown alone; two in one place with a divider between
 # them; one at a time, which plays once by itself.
 Kind = Literal["row", "choose", "wipe", "player"]
 
 
+@dataclass(eq=False, repr=False)
 class Slider:
     """Pictures that change with a value: moving HTML, or a still where HTML is not shown."""
 
-    def __init__(
-        self,
-        row: Callable[[Any], Any],
-        values: list[Number],
-        *,
-        argument: str,
-        alt: str | Sequence[str],
-        label: str = "t",
-        of: int | None = None,
-        titles: Sequence[str] | None = None,
-        text: Text = None,
-        caption: str | None = None,
-        start: Number | None = None,
-        width: int | None = None,
-        interval: float = 0.5,
-        pixelated: bool | None = None,
-        kind: Kind = "row",
-        recompute: bool = False,
-    ) -> None:
-        if start is not None and start not in values:
-            raise ValueError(f"start must be one of values, got {start}")
-        if interval <= 0:
-            raise ValueError(f"interval must be a positive number of seconds, got {interval}")
-        if recompute and text is not None and not callable(text):
+    row: Callable[[Any], Any]
+    values: list[Number]
+    argument: str
+    alt: str | Sequence[str]
+    label: str = "t"
+    of: int | None = None
+    titles: Sequence[str] | None = None
+    text: Sequence[str] | Callable[[Any], str] | None = None
+    caption: str | None = None
+    start: Number | None = None
+    width: int | None = None
+    interval: float = 0.5
+    pixelated: bool | None = None
+    kind: Kind = "row"
+    recompute: bool = False
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.start not in self.values:
+            raise ValueError(f"start must be one of values, got {self.start}")
+        if self.interval <= 0:
+            raise ValueError(f"interval must be a positive number of seconds, got {self.interval}")
+        if self.recompute and self.text is not None and not callable(self.text):
             raise ValueError("text must be a function too when the frames come from a function")
-        self._text = None if text is None else lookup(text, values, "text")
-        self._row, self._recompute, self._argument = row, recompute, argument
-        self._width, self._pixelated = width, pixelated
-        self._values, self._label, self._of, self._caption = values, label, of, caption
-        self._start = values.index(values[0] if start is None else start)
-        self._interval, self._kind = interval, kind
+        self._text = None if self.text is None else lookup(self.text, self.values, "text")
+        self._first = 0 if self.start is None else self.values.index(self.start)
         # Everything is computed here, so that what goes wrong goes wrong in the reader's own cell.
-        frames = [self._pictures(value) for value in values]
+        frames = [self._pictures(value) for value in self.values]
         sizes = [" + ".join(f"{p.size[1]}x{p.size[0]}" for p in frame) for frame in frames]
-        for value, size in zip(values, sizes):
+        for value, size in zip(self.values, sizes):
             if size != sizes[0]:
                 raise ValueError(
-                    f"{argument} must have pictures of the same number and size in every frame: "
-                    f"{sizes[0]} at {values[0]} but {size} at {value}"
+                    f"{self.argument} must have pictures of the same number and size in every "
+                    f"frame: {sizes[0]} at {self.values[0]} but {size} at {value}"
                 )
-        self._frames = frames if kind == "player" else same_enlargement(frames)
+        self._frames = frames if self.kind == "player" else same_enlargement(frames)
         # Noise is kept exactly; in a column without any, a small frame costs a third as a JPEG.
         self._frames = [[replace(p, exact=p.hard) for p in row] for row in self._frames]
-        self._readouts = [self._readout(value) for value in values] if len(values) > 1 else [[]]
-        self._titles = checked_titles(titles, len(frames[0]))
-        self._alts = checked_alts(alt, self._titles, len(frames[0]))
+        several = len(self.values) > 1
+        self._readouts = [self._readout(value) for value in self.values] if several else [[]]
+        self._alts, self._titles = checked_texts(self.alt, self.titles, len(frames[0]))
 
     def __repr__(self) -> str:
-        first, last, n = self._values[0], self._values[-1], len(self._values)
-        return self._alts[0] + (f" ({self._label} from {first} to {last}, {n} frames)" * (n > 1))
+        first, last, n = self.values[0], self.values[-1], len(self.values)
+        return self._alts[0] + (f" ({self.label} from {first} to {last}, {n} frames)" * (n > 1))
 
     def _pictures(self, value: Number) -> list[Picture]:
-        images = picture_list(self._row(value), self._argument)
-        look = self._width, self._pixelated, MOVING_DPI
-        return [to_picture(x, self._argument, *look) for x in images]
+        images = picture_list(self.row(value), self.argument)
+        look = self.width, self.pixelated, MOVING_DPI
+        return [to_picture(x, self.argument, *look) for x in images]
 
     def _readout(self, value: Number) -> list[str]:
-        of = "" if self._of is None else f" of {self._of}"
-        words = f"{self._label} = {_number(value)}{of}"
+        of = "" if self.of is None else f" of {self.of}"
+        words = f"{self.label} = {_number(value)}{of}"
         return [words] if self._text is None else [words, str(self._text(value))]
 
     def _body(self, frame: list[Picture], words: list[str]) -> str:
         """Pictures and readout of one frame."""
         alts = [", ".join([alt, *words[:1]]) for alt in self._alts]
-        alone = self._kind == "player"  # whose buttons are the titles
+        alone = self.kind == "player"  # whose buttons are the titles
         titles, columns = ([""] * len(frame), 1) if alone else (self._titles, len(frame))
         grid = grid_html(frame, alts, titles, columns, alone)
         if not words:
@@ -119,14 +112,14 @@ class Slider:
         """Self-contained HTML; without scripts it is the picture it starts with."""
         ids: dict[tuple[str, bool], int] = {}  # each distinct picture is stored once
         frames = [[ids.setdefault((p.uri, p.hard), len(ids)) for p in row] for row in self._frames]
-        in_page = set(frames[self._start])
+        in_page = set(frames[self._first])
         data = {
-            "kind": self._kind,
-            "label": self._label,
+            "kind": self.kind,
+            "label": self.label,
             "alts": self._alts,
             "readouts": self._readouts,
-            "start": self._start,
-            "interval": round(1000 * self._interval),
+            "start": self._first,
+            "interval": round(1000 * self.interval),
             "choices": self._titles,
             "frames": frames,
             "pictures": [None if k in in_page else uri for (uri, _), k in ids.items()],
@@ -136,8 +129,8 @@ class Slider:
         packed = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
         scripts = f'<script type="application/json">{packed}</script>'
         scripts += f"<script>{asset('viewers.js')}</script>"
-        body = self._body(self._frames[self._start], self._readouts[self._start])
-        return figure_html(body, self._caption, scripts)
+        body = self._body(self._frames[self._first], self._readouts[self._first])
+        return figure_html(body, self.caption, scripts)
 
     def live(self) -> ipywidgets.Widget:
         """Return the slider as ipywidgets: it computes what lies between the values.
@@ -155,9 +148,9 @@ class Slider:
         except ImportError:
             remedy = "pip install ipywidgets, or show the slider itself"
             raise ImportError(f"live() needs ipywidgets: {remedy}") from None
-        known = dict(zip(self._values, self._frames))
+        known = dict(zip(self.values, self._frames))
         stops = sorted(known)
-        if self._recompute and all(isinstance(value, int) for value in stops):
+        if self.recompute and all(isinstance(value, int) for value in stops):
             stops = list(range(int(stops[0]), int(stops[-1]) + 1))
 
         def show(value: Number) -> None:
@@ -166,15 +159,15 @@ class Slider:
 
         handle = ipywidgets.SelectionSlider(
             options=[(_number(value), value) for value in stops],
-            value=self._values[self._start],
-            description=self._label,
+            value=self.values[self._first],
+            description=self.label,
             style={"description_width": "initial"},
         )
         picture = ipywidgets.interactive_output(show, {"value": handle})
         return ipywidgets.VBox([picture, handle])
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        last, n = len(self._values) - 1, len(self._titles)
+        last, n = len(self.values) - 1, len(self._titles)
         four = sorted({round(k * last / 3) for k in range(4)})
         sheet = [picture for k in four for picture in self._frames[k]]
         return {

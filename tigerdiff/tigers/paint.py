@@ -21,12 +21,7 @@ _painting = threading.Lock()
 
 
 def procedural_tigers(
-    n: int,
-    size: int = 64,
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-    *,
-    start: int = 0,
+    n: int, size: int = 64, seed: int = 0, device: str | torch.device = "cpu", *, start: int = 0
 ) -> tuple[Tensor, list[Tiger]]:
     """Paint n tigers of an endless series, each with its own attributes.
 

@@ -1,11 +1,11 @@
 """Painting with arithmetic: coordinates, shapes, masks, noise, hair and light.
 
-Positions are normalised: x runs from -1 (left) to 1 (right), y from -1 (top) to 1 (bottom), so the
-same numbers draw the same picture at every size. A shape is a signed distance (negative inside),
-`cover` turns a distance into an antialiased mask, and `over` lays a colour on the canvas through
-that mask. Points are pairs x, y of tensors (N, R, S) for R rows of N pictures of S pixels; those of
-an upright grid may be a row (1, 1, S) and a column (1, R, 1). Distances and masks are (N, R, S),
-the canvas is (3, N, R, S) in [0, 1]; a number may as well be a tensor (N, 1, 1), one per picture.
+Positions run from -1 (left, top) to 1 (right, bottom), so the same numbers draw the same picture at
+every size. A shape is a signed distance (negative inside), `cover` turns a distance into an
+antialiased mask, and `over` lays a colour on the canvas through that mask. Points are pairs x, y of
+tensors (N, R, S) for R rows of N pictures of S pixels; those of an upright grid may be a row
+(1, 1, S) and a column (1, R, 1). Distances and masks are (N, R, S), the canvas is (3, N, R, S) in
+[0, 1]; a number may as well be a tensor (N, 1, 1), one per picture.
 """
 
 import math
