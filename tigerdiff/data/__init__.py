@@ -1,4 +1,1 @@
-"""Photos and batches: pictures from files and addresses, as tensors that a network can train on.
-
-Bytes, files, caches and downloads are handled here and nowhere else.
-"""
+"""Photos and batches as tensors to train on. All about files, caches and downloads is here."""

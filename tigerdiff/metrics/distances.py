@@ -1,8 +1,8 @@
 """How good drawings are: distances between sets of pictures.
 
-They are measured between features of the pictures, unless others are named those of the *judge*, a
-small network that comes with the package. Distances are only comparable between sets of the same
-number of pictures of the same size, measured with the same features.
+They compare features of the pictures, by default those of the *judge*, a small network that comes
+with the package. Distances are only comparable between sets of the same number of pictures of the
+same size, measured with the same features.
 """
 
 from collections.abc import Callable
@@ -89,7 +89,7 @@ def kernel_distance(
     Args:
         images_a: uint8 (N, 3, S, S), at least 2 for each subset.
         images_b: uint8 (M, 3, R, R), likewise.
-        features: as in :func:`frechet_distance`.
+        features: as in :func:`frechet_distance`, with its errors.
         subsets: number of subsets, at least 2. More of them make each estimate less exact.
         seed: of the dealing.
 
@@ -99,7 +99,6 @@ def kernel_distance(
 
     Raises:
         ValueError: the pictures or ``subsets`` are not as above.
-        ImportError, ConnectionError: as :func:`frechet_distance`.
     """
     whole_number("subsets", subsets, 2)
     a = image_features(checked(images_a, "images_a", 2 * subsets), features)
@@ -122,14 +121,13 @@ def nearest_neighbours(
         images: uint8 (N, 3, S, S), the pictures in question.
         references: uint8 (M, 3, R, R), at least 2: those that may have been copied, usually the
             training set. Where training mirrored them, add ``references.flip(-1)``.
-        features: as in :func:`frechet_distance`.
+        features: as in :func:`frechet_distance`, with its errors.
 
     Returns:
         ``(reference, distance, score)`` for each image, in order.
 
     Raises:
         ValueError: the pictures are not as above, or most references have an exact double.
-        ImportError, ConnectionError: as :func:`frechet_distance`.
     """
     found = image_features(checked(images, "images", 1), features)
     return nearest(found, image_features(checked(references, "references", 2), features))
@@ -172,10 +170,6 @@ def image_features(images: Tensor, features: Features = "judge") -> Tensor:
 
     The judge's are 128, whitened: over painted tigers their mean is 0 and their covariance about 1,
     less in directions in which tigers hardly vary. So distances are in units of how tigers differ.
-
-    Raises:
-        ValueError: ``features`` is unknown.
-        ImportError, ConnectionError: as :func:`frechet_distance`.
     """
     if features == "judge":
         function: Callable[[Tensor], Tensor] = shipped_judge(images.device).features

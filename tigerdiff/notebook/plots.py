@@ -38,8 +38,7 @@ def plot_curves(
 
     Args:
         curves: name to values (N,); NaN leaves a gap.
-        x: where the values lie, (N,), or a mapping from the name of each curve to where its own
-            lie; by default 0, 1, 2, ...
+        x: where the values lie, (N,), or name of a curve to where its own lie; by default 0, 1, ...
         errors: name of a curve to the length of the bar above and below each of its values, (N,).
         levels: name to height of a dashed line, named at the right end.
         xlabel: name of the horizontal axis.

@@ -111,12 +111,10 @@ def compare_slider(
 ) -> Slider:
     """Show several tracks side by side, moved together by one slider.
 
-    A second control shows one track alone in the same place, so that it can be flipped against
-    another at the same value; or it is a divider between two tracks that lie in one place.
+    A second control shows one track alone in the same place, or is a divider between two.
 
     Args:
-        tracks: name of each track -> its frames, one picture per value, or a function from a value
-            to a picture; for example ``{"linear": ..., "cosine": ...}``.
+        tracks: name -> frames, one picture per value, or a function from a value to a picture.
         values: what the slider moves over, as in `timestep_slider`.
         alt: what the pictures show; the name of the track and the value are added to it.
         wipe: lay two tracks over each other, with a divider that is dragged on the picture.
@@ -177,7 +175,7 @@ def player(
     """Show films of which one is seen at a time: it plays once by itself, and can be dragged.
 
     It begins with its last frame, and plays when it is first seen, unless the reader has asked
-    for reduced motion. Small pictures are compressed, so that the page stays light.
+    for reduced motion.
 
     Args:
         films: name -> frames, equally many in each; a button for each name chooses the film.

@@ -1,4 +1,1 @@
-"""Painted tigers: their attributes, their captions, and folders and streams of them.
-
-How a tiger is painted is in the folder `painting`.
-"""
+"""Painted tigers: attributes and captions. How a tiger is painted is in the folder `painting`."""

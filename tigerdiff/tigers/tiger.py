@@ -1,6 +1,7 @@
 """The attributes of a painted tiger, and the endless series of tigers that a seed fixes."""
 
 import numbers
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -120,19 +121,18 @@ def series(n: int, seed: int = 0, *, start: int = 0) -> list[Tiger]:
     seed = whole_number("seed", seed, 0, 2**31 - 1)
     keys = seed * 2**32 + torch.arange(start, start + n, device="cpu")
     random = uniform(keys, 0, len(fields(Tiger))).tolist()
-    return [_drawn(key, row) for key, row in zip(keys.tolist(), random)]
+    return [_drawn(key, iter(row)) for key, row in zip(keys.tolist(), random)]
 
 
-def _drawn(key: int, random: list[float]) -> Tiger:
-    """Return the tiger that 16 numbers in [0, 1) stand for."""
-    numbers = iter(random)
+def _drawn(key: int, random: Iterator[float]) -> Tiger:
+    """Return the tiger that numbers in [0, 1) stand for."""
 
     def chosen(words: tuple[str, ...]) -> str:
-        return words[int(next(numbers) * len(words))]
+        return words[int(next(random) * len(words))]
 
     values: dict[str, Any] = {name: chosen(words) for name, words in CHOICES.items()}
     night = values["backdrop"] == "night"
     values["daytime"] = "night" if night else chosen(CHOICES["daytime"][:-1])
     for name, (low, high) in RANGES.items():
-        values[name] = low + (high - low) * next(numbers)
+        values[name] = low + (high - low) * next(random)
     return Tiger(**values, stripes=key, scene=key)

@@ -1,4 +1,1 @@
-"""The painter: primitives, the maps that all tigers share, portraits and backdrops.
-
-Everything is arithmetic on tensors, for many tigers at once.
-"""
+"""The painter: primitives, maps, portraits and backdrops. All is arithmetic on many tigers."""

@@ -78,12 +78,6 @@ def maps(part: str, size: int, device: str) -> Tensor:
     return fine[0].to(device)
 
 
-def draw_maps(size: int, device: str) -> None:
-    """Draw all maps that pictures of `size` pixels need, if they are not there yet."""
-    for part in CHANNELS:
-        maps(part, size, device)
-
-
 def look_up(part: str, x: Tensor, y: Tensor, channels: slice = slice(None)) -> dict[str, Tensor]:
     """The maps of a part at points (N, R, S): name -> (N, R, S), 0 outside the maps."""
     table = maps(part, x.shape[-1], str(x.device))[channels]
