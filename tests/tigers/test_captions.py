@@ -177,7 +177,7 @@ def test_every_wording_is_reached(told):
         NIGHT,
     ]
     wordings = [text for table in tables for text in table if "{" not in text] + [*LOOK.values()]
-    wordings += [text for topic in DETAILS for text, _ in topic]
+    wordings += [text for _, text, _ in DETAILS]
     joined = "\n".join(texts)
     assert not [wording for wording in wordings if wording not in joined]
     for cats in CAT.values():

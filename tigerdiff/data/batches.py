@@ -78,11 +78,8 @@ def batches(
 
 def check_place(batch_size: int, seed: int, start: int, rank: int, world_size: int) -> None:
     """Raise ValueError unless these name a part of a stream of batches."""
-    for name, value, least in (
-        ("batch_size", batch_size, 1),
-        ("start", start, 0),
-        ("seed", seed, 0),
-    ):
-        whole_number(name, value, least)
+    whole_number("batch_size", batch_size, 1)
+    whole_number("start", start, 0)
+    whole_number("seed", seed, 0)
     if not 0 <= rank < world_size:
         raise ValueError(f"rank must be in 0 ... world_size - 1, not {rank} of {world_size}")

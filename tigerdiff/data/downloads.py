@@ -95,9 +95,8 @@ def _answer(url: str) -> Any:
             return response
         response.close()
         if not response.is_redirect:
-            raise requests.HTTPError(
-                f"the server answered {response.status_code} {response.reason}"
-            )
+            answer = f"{response.status_code} {response.reason}"
+            raise requests.HTTPError(f"the server answered {answer}")
         place = urljoin(place, response.headers["location"])
         if urlsplit(place).scheme not in ("http", "https") or _is_private(place) > _is_private(url):
             raise requests.exceptions.InvalidURL(f"it redirects to {place}")

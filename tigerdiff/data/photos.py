@@ -77,10 +77,9 @@ def read_folder(
         some += ", ..." * (len(enlarged) > 3)
         _files.logger.warning("%s: %s and were enlarged: %s", root, what, some)
     if not len(images):
-        raise FileNotFoundError(
-            f"{root} holds no usable picture: looked at any depth for {_files.KINDS} files "
-            f"({' '.join(_files.SUFFIXES)}) and skipped {len(skipped)} other or damaged ones"
-        )
+        what = f"{_files.KINDS} files ({' '.join(_files.SUFFIXES)})"
+        looked = f"looked at any depth for {what} and skipped {len(skipped)} other or damaged ones"
+        raise FileNotFoundError(f"{root} holds no usable picture: {looked}")
     return images, [name for name in names if name not in damaged]
 
 

@@ -133,17 +133,14 @@ def plot_points(
     Raises:
         ValueError: if a tensor is not of the shape above, naming the argument.
     """
-    for name, value, shape in [
-        ("points", points, "(N, 2)"),
-        ("behind", behind, "(M, 2)"),
-        ("paths", paths, "(steps, K, 2)"),
-    ]:
-        if value is not None and (
-            value.ndim != shape.count(",") + 1 or value.shape[-1] != 2 or not value.numel()
-        ):
-            raise ValueError(f"{name} must be {shape}, not {tuple(value.shape)}")
+    shapes = {"points": "(N, 2)", "behind": "(M, 2)", "paths": "(steps, K, 2)"}
+    given = {"points": points, "behind": behind, "paths": paths}
+    drawn = {name: x for name, x in given.items() if x is not None}
+    for name, x in drawn.items():
+        if x.ndim != shapes[name].count(",") + 1 or x.shape[-1] != 2 or not x.numel():
+            raise ValueError(f"{name} must be {shapes[name]}, not {tuple(x.shape)}")
     if limit is None:
-        limit = 1.05 * max(x.abs().max().item() for x in (points, behind, paths) if x is not None)
+        limit = 1.05 * max(x.abs().max().item() for x in drawn.values())
     figure, axes = _axes(4.2, 4.2)
     if behind is not None:
         axes.scatter(*behind.T, s=2, color="0.8")

@@ -128,12 +128,9 @@ def compare_slider(
     if wipe and len(tracks) != 2:
         raise ValueError(f"wipe compares two tracks, got {len(tracks)}")
     steps = checked_values(values)
-    slots: dict[str, Any] = {"alt": alt, "titles": list(tracks), "argument": "tracks"}
-    slots |= {
-        "kind": "wipe" if wipe else "choose",
-        "recompute": all(map(callable, tracks.values())),
-    }
-    return Slider(side_by_side(tracks, steps, "tracks"), steps, **slots, **options)
+    row, live = side_by_side(tracks, steps, "tracks"), all(map(callable, tracks.values()))
+    slots: dict[str, Any] = {"titles": list(tracks), "kind": "wipe" if wipe else "choose"}
+    return Slider(row, steps, argument="tracks", alt=alt, recompute=live, **slots, **options)
 
 
 def wipe(
@@ -211,8 +208,5 @@ class PictureGrid:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         grid = grid_html(self.pictures, self.alts, self.titles, self.columns)
-        return {
-            "text/html": figure_html(grid, self.caption),
-            "image/png": png_sheet(self.pictures, self.columns),
-            "text/plain": repr(self),
-        }
+        html, png = figure_html(grid, self.caption), png_sheet(self.pictures, self.columns)
+        return {"text/html": html, "image/png": png, "text/plain": repr(self)}

@@ -101,11 +101,9 @@ class Slider:
         grid = grid_html(frame, alts, titles, columns, alone)
         if not words:
             return grid
-        longest = max((" · ".join(words) for words in self._readouts), key=len)
-        return (
-            f'{grid}<p class="tigerdiff-readout" data-longest="{escape(longest)}">'
-            f"<span>{escape(' · '.join(words))}</span></p>"
-        )
+        longest = escape(max((" · ".join(words) for words in self._readouts), key=len))
+        shown = f"<span>{escape(' · '.join(words))}</span>"
+        return f'{grid}<p class="tigerdiff-readout" data-longest="{longest}">{shown}</p>'
 
     @cached_property
     def _html(self) -> str:
@@ -170,11 +168,8 @@ class Slider:
         last, n = len(self.values) - 1, len(self._titles)
         four = sorted({round(k * last / 3) for k in range(4)})
         sheet = [picture for k in four for picture in self._frames[k]]
-        return {
-            "text/html": self._html,
-            "image/png": png_sheet(sheet, len(four) if n == 1 else n),
-            "text/plain": repr(self),
-        }
+        png = png_sheet(sheet, len(four) if n == 1 else n)
+        return {"text/html": self._html, "image/png": png, "text/plain": repr(self)}
 
 
 def checked_values(values: Iterable[Number]) -> list[Number]:

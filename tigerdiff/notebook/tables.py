@@ -64,9 +64,7 @@ class Table:
         for row in self._cells:
             cells = list(zip(map(escape, row), columns, kinds))
             first = f'<th scope="row"{kinds[0]}>{cells[0][0]}</th>'
-            others = [
-                f'<td{kind} data-column="{name}">{text}</td>' for text, name, kind in cells[1:]
-            ]
+            others = [f'<td{kind} data-column="{name}">{x}</td>' for x, name, kind in cells[1:]]
             body += f"<tr>{first}{''.join(others)}</tr>"
         caption = f"<caption>{escape(self._caption)}</caption>" if self._caption else ""
         return figure_html(

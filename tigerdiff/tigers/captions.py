@@ -59,39 +59,27 @@ def wide_eyed(tiger: Tiger) -> bool:
     return tiger.mouth != "roaring" and tiger.scale > 0.8
 
 
-# Of each topic a caption says at most one thing, and only a true one: wordings, and conditions.
-DETAILS: tuple[tuple[tuple[str, Callable[[Tiger], bool]], ...], ...] = (
-    (
-        ("looking at you", lambda t: max(abs(t.gaze_x), abs(t.gaze_y), abs(t.turn)) < 0.25),
-        ("looking to the left", lambda t: t.gaze_x < -0.6 and t.turn < 0.2 and wide_eyed(t)),
-        ("looking to the right", lambda t: t.gaze_x > 0.6 and t.turn > -0.2 and wide_eyed(t)),
-        ("looking up", lambda t: t.gaze_y < -0.7 and wide_eyed(t)),
-        ("looking down", lambda t: t.gaze_y > 0.7 and wide_eyed(t)),
-    ),
-    (
-        ("its head turned to the left", lambda t: t.turn < -0.6),
-        ("its head turned to the right", lambda t: t.turn > 0.6),
-        ("its head tilted to the left", lambda t: t.tilt < -7),
-        ("its head tilted to the right", lambda t: t.tilt > 7),
-    ),
-    (
-        ("its ears forward", lambda t: t.ears == "forward"),
-        ("its ears out to the sides", lambda t: t.ears == "sideways"),
-        ("its ears back", lambda t: t.ears == "back"),
-    ),
-    (
-        ("seen from close up", lambda t: t.scale > 0.97),
-        ("seen from a little further away", lambda t: t.scale < 0.76),
-    ),
-    (
-        ("lit from the left", lambda t: t.light < -40),
-        ("lit from the right", lambda t: t.light > 40),
-        ("lit from above", lambda t: abs(t.light) < 12),
-    ),
-    (
-        ("a little to the left of the middle", lambda t: t.x < -0.1),
-        ("a little to the right of the middle", lambda t: t.x > 0.1),
-    ),
+# Of each topic a caption says at most one thing, and only a true one: topic, wording, condition.
+DETAILS: tuple[tuple[str, str, Callable[[Tiger], bool]], ...] = (
+    ("gaze", "looking at you", lambda t: max(abs(t.gaze_x), abs(t.gaze_y), abs(t.turn)) < 0.25),
+    ("gaze", "looking to the left", lambda t: t.gaze_x < -0.6 and t.turn < 0.2 and wide_eyed(t)),
+    ("gaze", "looking to the right", lambda t: t.gaze_x > 0.6 and t.turn > -0.2 and wide_eyed(t)),
+    ("gaze", "looking up", lambda t: t.gaze_y < -0.7 and wide_eyed(t)),
+    ("gaze", "looking down", lambda t: t.gaze_y > 0.7 and wide_eyed(t)),
+    ("head", "its head turned to the left", lambda t: t.turn < -0.6),
+    ("head", "its head turned to the right", lambda t: t.turn > 0.6),
+    ("head", "its head tilted to the left", lambda t: t.tilt < -7),
+    ("head", "its head tilted to the right", lambda t: t.tilt > 7),
+    ("ears", "its ears forward", lambda t: t.ears == "forward"),
+    ("ears", "its ears out to the sides", lambda t: t.ears == "sideways"),
+    ("ears", "its ears back", lambda t: t.ears == "back"),
+    ("distance", "seen from close up", lambda t: t.scale > 0.97),
+    ("distance", "seen from a little further away", lambda t: t.scale < 0.76),
+    ("light", "lit from the left", lambda t: t.light < -40),
+    ("light", "lit from the right", lambda t: t.light > 40),
+    ("light", "lit from above", lambda t: abs(t.light) < 12),
+    ("place", "a little to the left of the middle", lambda t: t.x < -0.1),
+    ("place", "a little to the right of the middle", lambda t: t.x > 0.1),
 )
 
 
@@ -123,8 +111,11 @@ def caption(tiger: Tiger, seed: int = 0) -> str:
     pattern, doing, verb = pick(PATTERNS), pick(DOING[tiger.mouth]), pick(VERB[tiger.mouth])
     words = {"cat": cat.format(fur=f"{tiger.fur} "), "plain": cat.format(fur=""), "fur": tiger.fur}
     sentence = pattern.format(**words, look=LOOK[tiger.mouth], doing=doing, verb=verb, scene=scene)
-    clear = [[text for text, holds in topic if holds(tiger)] for topic in DETAILS]
-    topics = [texts for texts in clear if texts]
+    clear: dict[str, list[str]] = {}
+    for topic, text, holds in DETAILS:
+        if holds(tiger):
+            clear.setdefault(topic, []).append(text)
+    topics = list(clear.values())
     for _ in range(min(pick((0, 0, 1, 1, 2)), len(topics))):
         sentence += f", {pick(topics.pop(int(dice.random() * len(topics))))}"
     return re.sub(r"\ba (?=[aeiou])", "an ", sentence)
@@ -132,5 +123,5 @@ def caption(tiger: Tiger, seed: int = 0) -> str:
 
 _TABLES = (table.values() for table in (CAT, PLACE, TIME, DOING, VERB))
 _WORDINGS = chain(*chain(*_TABLES), NIGHT, LOOK.values(), PATTERNS, CHOICES["fur"], ["an"])
-_TEXTS = " ".join([*_WORDINGS, *(text for topic in DETAILS for text, _ in topic)])
+_TEXTS = " ".join([*_WORDINGS, *(text for _, text, _ in DETAILS)])
 VOCABULARY = tuple(sorted(set(re.findall(r"[a-z-]+", re.sub(r"{\w+}", " ", _TEXTS)))))

@@ -96,7 +96,7 @@ def looks_of(tigers: Sequence[Tiger], device: torch.device) -> dict[str, Any]:
     looks["backdrop"] = [tiger.backdrop for tiger in tigers]
     looks["any_cub"] = any(tiger.age == "cub" for tiger in tigers)
     looks["any_open"] = any(tiger.mouth != "closed" for tiger in tigers)
-    looks["reach"] = {name: _reach(tigers, *extent) for name, extent in PARTS.items()}
+    looks["reach"] = {name: _reach(tigers, extent) for name, extent in PARTS.items()}
     stripes = torch.tensor([tiger.stripes for tiger in tigers], device=device)
     scene = torch.tensor([tiger.scene for tiger in tigers], device=device)
     looks["head_stripes"], looks["body_stripes"] = (stripe_lattice(stripes, i) for i in (1, 2))
@@ -104,11 +104,9 @@ def looks_of(tigers: Sequence[Tiger], device: torch.device) -> dict[str, Any]:
     return looks
 
 
-def _reach(
-    tigers: Sequence[Tiger], top: float, bottom: float, half_width: float
-) -> tuple[float, float]:
+def _reach(tigers: Sequence[Tiger], extent: tuple[float, float, float]) -> tuple[float, float]:
     """Return between which y of the pictures a part of the head lies, whatever the tiger's pose."""
-    edges = []
+    (top, bottom, half_width), edges = extent, []
     for tiger in tigers:
         angle, size = math.radians(tiger.tilt), HEAD_SIZE * tiger.scale
         aside = half_width * abs(math.sin(angle))

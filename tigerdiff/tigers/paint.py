@@ -84,8 +84,8 @@ def paint(
             pictures[part] = (canvas * 255).round_().to(torch.uint8).transpose(0, 1)
 
     with _painting:  # one call at a time, for the number of threads is the whole program's
-        for part in CHANNELS:  # drawn before threads race for them
-            maps(part, large, str(device))
+        for name in CHANNELS:  # drawn before threads race for them
+            maps(name, large, str(device))
         threads = torch.get_num_threads() if device.type == "cpu" else 1
         if threads == 1 or len(parts) == 1:
             for part in parts:

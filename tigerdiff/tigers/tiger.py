@@ -93,10 +93,8 @@ class Tiger:
             value = whole_number(name, getattr(self, name), 0, 2**63 - 1)
             object.__setattr__(self, name, value)
         if (self.backdrop == "night") != (self.daytime == "night"):
-            got = f"(got {self.daytime!r} with {self.backdrop!r})"
-            raise ValueError(
-                f"daytime must be 'night' with the backdrop 'night' and no other {got}"
-            )
+            need = "daytime must be 'night' with the backdrop 'night' and no other"
+            raise ValueError(f"{need} (got {self.daytime!r} with {self.backdrop!r})")
 
 
 def series(n: int, seed: int = 0, *, start: int = 0) -> list[Tiger]:

@@ -35,12 +35,8 @@ class Scene:
 
     def __init__(self, looks: dict[str, Any], random: str, at: slice | Tensor, first: int) -> None:
         self.zenith, self.horizon = looks["zenith"][:, at], looks["horizon"][:, at]
-        self.tint, self.chin, self.sun_x = (
-            looks["tint"][:, at],
-            looks["chin"][at],
-            looks["light_x"][at],
-        )
-        self.random, self.first = looks[random][at], first
+        self.tint, self.chin = looks["tint"][:, at], looks["chin"][at]
+        self.sun_x, self.random, self.first = looks["light_x"][at], looks[random][at], first
 
     def numbers(self, first: int, n: int, each: int) -> Iterator[Tensor]:
         """Groups of `each` random numbers (each, N, 1, 1), n of them, from column `first` on."""

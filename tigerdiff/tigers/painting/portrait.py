@@ -159,9 +159,8 @@ def body(canvas: Tensor, looks: dict[str, Any], p: Points) -> None:
     x, y = (p[0] - 0.75 * looks["x"]) / scale, (p[1] - looks["y"]) / scale
     x, y = torch.broadcast_tensors(x, y)
     found = look_up("body", x, y + 0.03)
-    canvas.lerp_(
-        striped(looks, found, stripes(looks, looks["body_stripes"], found, x)), found["cover"]
-    )
+    coat = striped(looks, found, stripes(looks, looks["body_stripes"], found, x))
+    canvas.lerp_(coat, found["cover"])
 
 
 def ears(canvas: Tensor, looks: dict[str, Any], h: Points) -> None:
