@@ -421,6 +421,7 @@ def test_a_pages_operations_are_counted(tmp_path):
     source = """
 import torch
 from tigerdiff import NoiseSchedule, UNet, diffusion_loss
+counted, attention, total = "names", "of", "the page"
 torch.manual_seed(0)
 model, x = UNet(16, channels=16), torch.zeros(2, 3, 16, 16)
 t = torch.tensor([1, 500])

@@ -16,10 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-counted = {"flops": 0}
 
 
-def counting(forward: Callable[[nn.Module, Tensor], Tensor]) -> Callable:
+def counting(forward: Callable[[nn.Module, Tensor], Tensor], counted: dict[str, int]) -> Callable:
     """Wrap the forward pass of a kind of layer: add what it computes, or will on the way back."""
 
     def counted_forward(layer: nn.Module, x: Tensor) -> Tensor:
@@ -34,13 +33,17 @@ def counting(forward: Callable[[nn.Module, Tensor], Tensor]) -> Callable:
     return counted_forward
 
 
-def count_attention(query: Tensor, key: Tensor, value: Tensor, *args, **kwargs) -> Tensor:
-    """Add the two products of attention; the way back computes five."""
-    output = attention(query, key, value, *args, **kwargs)
-    if not output.is_meta:
-        product = 2 * query.numel() * key.shape[-2]
-        counted["flops"] += product * (7 if output.requires_grad else 2)
-    return output
+def counting_attention(attention: Callable[..., Tensor], counted: dict[str, int]) -> Callable:
+    """Wrap attention: add its two products; the way back computes five."""
+
+    def counted_attention(query: Tensor, key: Tensor, value: Tensor, *args, **kwargs) -> Tensor:
+        output = attention(query, key, value, *args, **kwargs)
+        if not output.is_meta:
+            product = 2 * query.numel() * key.shape[-2]
+            counted["flops"] += product * (7 if output.requires_grad else 2)
+        return output
+
+    return counted_attention
 
 
 def peak_memory() -> int | None:
@@ -56,15 +59,20 @@ def peak_memory() -> int | None:
     return None
 
 
-def write(*_: object) -> None:
-    """Write what was counted until now."""
-    text = json.dumps({**counted, "bytes": peak_memory()})
-    Path(os.environ["TIGERDIFF_METER"]).write_text(text)
+def writing(counted: dict[str, int], memory: Callable[[], int | None]) -> Callable[..., None]:
+    """Return what writes, after each cell, what was counted until then."""
+
+    def write(*_: object) -> None:
+        text = json.dumps({**counted, "bytes": memory()})
+        Path(os.environ["TIGERDIFF_METER"]).write_text(text)
+
+    return write
 
 
-attention = F.scaled_dot_product_attention
 if "TIGERDIFF_METER" in os.environ:
+    # Everything is bound here: a page may use the same names for its own things.
+    total = {"flops": 0}
     for kind in LAYERS:
-        kind.forward = counting(kind.forward)
-    F.scaled_dot_product_attention = count_attention
-    get_ipython().events.register("post_run_cell", write)  # noqa: F821
+        kind.forward = counting(kind.forward, total)
+    F.scaled_dot_product_attention = counting_attention(F.scaled_dot_product_attention, total)
+    get_ipython().events.register("post_run_cell", writing(total, peak_memory))  # noqa: F821
