@@ -101,7 +101,7 @@ def test_what_cannot_be_loaded_is_named(config, tmp_path):
         runs.load_checkpoint(config.out)
     state = json.loads((folder / "state.json").read_text())
     (folder / "state.json").write_text(json.dumps(state | {"format": 2}))
-    with pytest.raises(ValueError, match="has checkpoint format 2"):
+    with pytest.raises(ValueError, match="has format 2"):
         runs.load_checkpoint(config.out)
     (folder / "state.json").write_text("{")
     with pytest.raises(ValueError, match=r"state\.json is damaged"):

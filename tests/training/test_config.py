@@ -36,7 +36,7 @@ REFUSED = [
     ({"seed": -1}, "seed must be a whole number of at least 0 "),
     ({"seed": 2**64}, r"seed must be below 2\*\*64"),
     ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
-    ({"learning_rate": "fast"}, "learning_rate must be a number"),
+    ({"learning_rate": "fast"}, "learning_rate must be above 0 and finite"),
     ({"gradient_clip": 0}, "gradient_clip must be above 0"),
     ({"dropout": 1.0}, r"dropout must be at least 0 and below 1 \(got 1\.0\)"),
     ({"ema_decay": 1.0}, r"ema_decay must be at least 0 and below 1 \(got 1\.0\)"),

@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 from tigerdiff.data.tensors import to_uint8
 from tigerdiff.tigers.paint import procedural_tigers
 from tigerdiff.training import checkpoints as runs
-from tigerdiff.training import lock, run
+from tigerdiff.training import folder as lock
 from tigerdiff.training import loop as training
+from tigerdiff.training import run
 from tigerdiff.training.ema import EMA
-from tigerdiff.training.log import COLUMNS
+from tigerdiff.training.folder import COLUMNS
 from tigerdiff.training.loop import diffusion_loss, train
 from tigerdiff.unet import UNet
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib.metadata import version
 from typing import Annotated
 
@@ -16,6 +17,9 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
+for command in (render_command, train_command, sample_command, evaluate_command):
+    description = inspect.cleandoc(command.__doc__ or "").partition("\nArgs:")[0]
+    app.command(command.__name__.removesuffix("_command"), help=description)(command)
 
 
 def show_version(wanted: bool) -> None:
@@ -26,7 +30,7 @@ def show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(
+def tigerdiff(
     show_version: Annotated[
         bool,
         typer.Option(
@@ -35,9 +39,3 @@ def options(
     ] = False,
 ) -> None:
     """Diffusion models on tigers: paint or photograph them, train, draw new ones, judge them."""
-
-
-app.command("render")(render_command)
-app.command("train")(train_command)
-app.command("sample")(sample_command)
-app.command("evaluate")(evaluate_command)

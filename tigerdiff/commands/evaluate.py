@@ -5,58 +5,30 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from tigerdiff.commands.options import CHECKPOINT, FEWEST, SAMPLERS, Device, path
+from tigerdiff.commands.options import FEWEST, SAMPLERS, with_options
 from tigerdiff.commands.shell import typed
 
 logger = logging.getLogger(__name__)
+METAVARS = {
+    **{"images": "DIR", "checkpoint": "NAME|DIR", "sampler": SAMPLERS, "device": "cpu|cuda|mps"},
+    **{"reference": "painted|DIR", "out": "FILE"},
+}
 
 
+@with_options(METAVARS, {"n": FEWEST, "steps": 1, "seed": 0}, {})
 def evaluate_command(
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", parser=path, help="A folder of pictures to judge."),
-    ] = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|DIR", help=f"Or judge what a network draws: {CHECKPOINT}"),
-    ] = None,
-    sampler: Annotated[
-        str | None,
-        typer.Option(metavar=SAMPLERS, show_default="ddim", help="For --checkpoint: how to draw."),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, show_default="50", help="For --checkpoint: calls of the network."),
-    ] = None,
-    n: Annotated[
-        int | None,
-        typer.Option(
-            "-n",
-            min=FEWEST,
-            show_default="all of --images, 2048 by --checkpoint",
-            help="Number of pictures.",
-        ),
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Of what is drawn, or chosen where -n is fewer.")
-    ] = 0,
-    reference: Annotated[
-        str,
-        typer.Option(
-            metavar="painted|DIR", help="What to compare with: new painted tigers, or a folder."
-        ),
-    ] = "painted",
-    out: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE", parser=path, help="The results as JSON, with how they were had."
-        ),
-    ] = Path("evaluation.json"),
-    device: Device = None,  # type: ignore[assignment]
+    images: Path | None = None,
+    checkpoint: str | None = None,
+    sampler: str | None = None,
+    steps: int | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    reference: str = "painted",
+    out: Path = Path("evaluation.json"),
+    device: str | None = None,
 ) -> None:
     """Measure how good pictures of tigers are.
 
@@ -75,26 +47,24 @@ def evaluate_command(
 
     The training pictures are known of a run's folder, and of any other model
     whose card.json says which painted tigers they were.
+
+    Args:
+        images: a folder of pictures to judge.
+        checkpoint: or judge what a network draws: a shipped model (ddpm-tiger-64), a run's folder
+            (its newest checkpoint), an exported folder, or owner/name on the Hugging Face Hub.
+            What exists as a folder is taken for that.
+        sampler: for ``checkpoint``: how to draw; None: ddim.
+        steps: for ``checkpoint``: calls of the network; None: 50.
+        n: number of pictures; None: all of ``images``, 2048 by ``checkpoint``.
+        seed: of what is drawn, or chosen where -n is fewer.
+        reference: what to compare with: new painted tigers, or a folder.
+        out: the results as JSON, with how they were had.
+        device: where to compute; None: a GPU if there is one.
     """  # noqa: D301 - the \b keeps typer from joining the lines
     if (images is None) == (checkpoint is None):
         raise ValueError("evaluate needs either --images or --checkpoint, and not both")
     if images is not None and (sampler or steps):
         raise ValueError("--sampler and --steps go with --checkpoint, not with --images")
-    how = (sampler or "ddim", steps or 50)
-    measure_and_keep(images, checkpoint, how, n, seed, reference, out, device)
-
-
-def measure_and_keep(
-    images: Path | None,
-    checkpoint: str | None,
-    how: tuple[str, int],
-    n: int | None,
-    seed: int,
-    reference: str,
-    out: Path,
-    device: str | None,
-) -> None:
-    """Gather the pictures, measure them, write the results and print them."""
     from tigerdiff.commands import pictures, results
     from tigerdiff.devices import find_device
     from tigerdiff.pretrained.load import find_pretrained, read_card
@@ -103,22 +73,21 @@ def measure_and_keep(
     painter = str(where) if where.type == "cuda" else "cpu"
     folder = None if checkpoint is None else find_pretrained(checkpoint)
     pictures.check_reference(reference, folder)  # before the work, not after it
-    if folder is not None and reference == "painted" and read_card(folder).get("data") == "photos":
-        logger.warning("%s was trained on photos: compare with some, --reference DIR", checkpoint)
     results.check_out(out, command)
-    training = None
-    if folder is not None:
-        n = n or 2048
-        training = pictures.training_pictures(folder, n, painter)
-        shown = pictures.drawn_pictures(folder, *how, n, seed, str(where))
+    if images is not None:
+        shown, training = pictures.folder_pictures(images, n, seed), None
     else:
-        assert images is not None
-        shown = pictures.folder_pictures(images, n, seed)
+        assert folder is not None
+        if reference == "painted" and read_card(folder).get("data") == "photos":
+            logger.warning("%s was trained on photos: compare with some, --reference DIR", folder)
+        training = pictures.training_pictures(folder, n or 2048, painter)
+        how = (sampler or "ddim", steps or 50, n or 2048, seed, str(where))
+        shown = pictures.drawn_pictures(folder, *how)
     real, floor = pictures.reference_pictures(reference, shown.images, seed, painter)
     if folder is not None and training is None:
         training = real._replace(source=f"{real.source}, as no training pictures were found")
-    if n := pictures.shared(shown, real):
-        logger.warning("%d of the pictures are in the reference too: too small a distance", n)
+    if same := pictures.shared(shown, real):
+        logger.warning("%d of the pictures are in the reference too: too small a distance", same)
     found = results.measure(shown, real, floor, training)
     try:
         results.write(results.provenance(command, seed) | found, out)

@@ -1,82 +1,59 @@
-"""Options of the command line: those that commands share, and those read from a dataclass."""
+"""Options of the command line, which are read from a signature and its docstring."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 FEWEST = 20  # pictures that can be judged, as the kernel distance needs
 SAMPLERS = "ddpm|ddim|dpm_solver|heun"
-CHECKPOINT = (
-    "a shipped model (ddpm-tiger-64), a run's folder (its newest checkpoint), an exported folder, "
-    "or owner/name on the Hugging Face Hub. What exists as a folder is taken for that."
-)
-Device = Annotated[
-    str,
-    typer.Option(
-        metavar="cpu|cuda|mps", show_default=False, help="Where to compute; default: a GPU if any."
-    ),
-]
-
-
-def path(text: str) -> Path:
-    """Return a path in which ~ is the home folder, also where the shell has left it."""
-    return Path(text).expanduser()
+KINDS: dict[str, Any] = {"int": int, "float": float, "bool": bool, "list[str]": list[str]}
 
 
 def with_options(
-    config: type,
-    groups: Mapping[str | None, Sequence[str]],
     metavars: Mapping[str, str],
     least: Mapping[str, int],
+    groups: Mapping[str | None, Sequence[str]],
+    config: type | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command options that are fields of a dataclass, with its defaults and docstring.
+    """Give a command the options that its own signature and docstring describe, or a dataclass's.
 
     Args:
-        config: the dataclass; its docstring describes each field under "Args:".
-        groups: heading in the help to the names of fields.
-        metavars: what the help shows for a field's value, where its type says too little.
+        metavars: what the help shows for an option's value, where its type says too little.
         least: the smallest value of whole numbers.
+        groups: heading in the help to its options; of a dataclass only these become options.
+        config: the dataclass whose fields a command with ``**options`` takes.
 
     Returns:
-        A decorator for a function that takes the options as keyword arguments.
+        A decorator, which leaves the function itself as it is.
     """
-    known = {field.name: field for field in fields(config)}
-    about = argument_texts(config.__doc__ or "")
-    kinds = {"int": int, "float": float, "bool": bool}
+    headings = {name: heading for heading, names in groups.items() for name in names}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        parameters = []
-        for group, names in groups.items():
-            for name in names:
-                field = known[name]
-                kind = kinds.get(str(field.type), str)
-                flag = "--" + name.replace("_", "-")
-                option = typer.Option(
-                    flag,
-                    help=in_help(about.get(name, "")),
-                    metavar=metavars.get(name),
-                    min=least.get(name),
-                    rich_help_panel=group,
-                    show_default=field.default is not None,
-                )
-                default = inspect.Parameter.empty if field.default is MISSING else field.default
-                parameters.append(
-                    inspect.Parameter(
-                        name,
-                        inspect.Parameter.KEYWORD_ONLY,
-                        default=default,
-                        annotation=Annotated[kind, option],
-                    )
-                )
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        known = inspect.signature(config or command).parameters
+        about = argument_texts((config or command).__doc__ or "")
+        options = []
+        for name in headings if config else known:
+            kind = str(known[name].annotation).removesuffix(" | None")
+            option = typer.Option(
+                "-n" if name == "n" else "--" + name.replace("_", "-"),
+                help=in_help(about.get(name, "")),
+                metavar=metavars.get(name),
+                min=least.get(name),
+                parser=(lambda text: Path(text).expanduser()) if kind == "Path" else None,
+                rich_help_panel=headings.get(name),
+                show_default=known[name].default is not None,
+            )
+            annotation: Any = Annotated[KINDS.get(kind, str), option]
+            options.append(known[name].replace(kind=inspect.Parameter.KEYWORD_ONLY,
+                                               annotation=annotation))  # fmt: skip
+        command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        command.__annotations__ = {option.name: option.annotation for option in options}
         return command
 
     return decorate

@@ -34,9 +34,21 @@ class Pictures(NamedTuple):
     source: str
     tigers: list[Tiger] | None = None
 
-    def part(self, places: slice) -> Pictures:
+    def part(self, places: slice | Tensor) -> Pictures:
         """Return some of them."""
-        return Pictures(self.images[places], self.source, self.tigers and self.tigers[places])
+        chosen = torch.arange(len(self.images))[places].tolist()
+        tigers = [self.tigers[i] for i in chosen] if self.tigers else None
+        return Pictures(self.images[chosen], self.source, tigers)
+
+    def some(self, n: int | None, seed: int) -> Pictures:
+        """Return n of them, or all, which the seed chooses, in their order."""
+        order = torch.randperm(len(self.images), generator=seeded_generator(seed))
+        return self.part(order[:n].sort().values)
+
+    def with_mirrored(self) -> Pictures:
+        """Return them and their mirror images, as a network that is trained on a set sees."""
+        both = torch.cat([self.images, self.images.flip(-1)])
+        return Pictures(both, f"{self.source}, mirrored too")
 
 
 def painted_pictures(n: int, size: int, seed: int, device: str = "cpu") -> Pictures:
@@ -52,15 +64,15 @@ def folder_pictures(folder: Path, n: int | None, seed: int, size: int | None = N
         ValueError: its metadata.csv has attributes, but not those of every picture.
         FileNotFoundError, NotADirectoryError: as :func:`tigerdiff.load_folder`.
     """
-    sides = {} if size else _short_sides(folder.expanduser())
+    sides = {} if size else short_sides(folder)
     usual = statistics.median_low(sides.values() or [LARGEST])
     images, names = read_folder(folder, size or max(16, min(usual, LARGEST)))
     if odd := [name for name in names if sides.get(name, usual) < min(usual, LARGEST) / 2]:
         _files.logger.warning(
             "left out %s: the other pictures in %s have %d pixels", ", ".join(odd), folder, usual
         )
-        kept = [i for i, name in enumerate(names) if name not in odd]
-        images, names = images[kept], [names[i] for i in kept]
+        images = images[[i for i, name in enumerate(names) if name not in odd]]
+        names = [name for name in names if name not in odd]
     known = read_tigers(folder)
     if known and not known.keys() >= set(names):
         raise ValueError(
@@ -68,16 +80,17 @@ def folder_pictures(folder: Path, n: int | None, seed: int, size: int | None = N
             "the table"
         )
     tigers = [known[name] for name in names] if known else None
-    return some(Pictures(images, str(folder), tigers), n, seed)
+    return Pictures(images, str(folder), tigers).some(n, seed)
 
 
-def some(pictures: Pictures, n: int | None, seed: int) -> Pictures:
-    """Return n of the pictures, which the seed chooses, in their order."""
-    chosen = (
-        torch.randperm(len(pictures.images), generator=seeded_generator(seed))[:n].sort().values
-    )
-    tigers = [pictures.tigers[i] for i in chosen.tolist()] if pictures.tigers else None
-    return Pictures(pictures.images[chosen], pictures.source, tigers)
+def short_sides(folder: Path) -> dict[str, int]:
+    """Return the short side of each picture in a folder that can be opened, in pixels."""
+    sides = {}
+    for name in _files.find_pictures(folder)[0] if folder.is_dir() else ():
+        unusable = contextlib.suppress(OSError, ValueError, Image.DecompressionBombError)
+        with unusable, Image.open(folder / name) as picture:
+            sides[name] = min(picture.size)
+    return sides
 
 
 def reference_pictures(
@@ -88,23 +101,59 @@ def reference_pictures(
     if source == "painted":
         first, second = (painted_pictures(n, size, REFERENCE_SEED + i, device) for i in range(2))
         return first, second
-    both = folder_pictures(Path(source), 2 * n, seed, size)
+    both = folder_pictures(Path(source).expanduser(), 2 * n, seed, size)
     if len(both.images) < 2 * n:
         return both.part(slice(n)), None
     return both.part(slice(0, None, 2)), both.part(slice(1, None, 2))
 
 
 def drawn_pictures(
-    checkpoint: Path, sampler: str, steps: int, n: int, seed: int, device: str = "cpu"
+    folder: Path, sampler: str, steps: int, n: int, seed: int, device: str = "cpu"
 ) -> Pictures:
-    """Return n pictures drawn by the network of a run's or an exported folder."""
-    folder = pretrained.find_pretrained(checkpoint)
+    """Return n pictures drawn by the network of a checkpoint or an exported folder."""
     model, schedule = pretrained.load_pretrained(folder)
     size: Any = model.config["size"]
-    how: dict[str, Any] = {"size": size, "sampler": sampler, "steps": steps, "seed": seed}
-    images = sample(model.to(device), schedule, n, **how)
+    images = sample(
+        model.to(device), schedule, n, size=size, sampler=sampler, steps=steps, seed=seed
+    )
     source = folder.name if folder.parent == pretrained.WEIGHTS else folder
     return Pictures(images, f"{source}, {sampler} with {steps} steps")
+
+
+def training_pictures(folder: Path, n: int, device: str = "cpu") -> Pictures | None:
+    """Return up to n that a network was trained on, or None where they are not found.
+
+    Painted tigers are painted again, as the card says. Photos are looked for if it is a run's
+    folder, and must be those of the run; the path in a card would be one of another machine.
+    """
+    folder = pretrained.find_pretrained(folder)
+    card, size = pretrained.read_card(folder), pretrained.read_config(folder)["network"]["size"]
+    seed, seen = card.get("seed"), card.get("images")
+    if card.get("data") == "painted" and isinstance(seed, int) and isinstance(seen, int):
+        painted = painted_pictures(max(2, min(n, seen)), size, seed, device)
+        if len(painted.images) < seen:
+            first = f"the first {len(painted.images)} of {seen}"
+            painted = painted._replace(source=f"{first} {painted.source}")
+        return painted.with_mirrored() if card.get("mirrored") else painted
+    if pretrained.is_exported(folder):
+        return None
+    state = runs.read_state(folder)
+    data = Path(state["config"]["data"])
+    if not (data.is_absolute() and data.is_dir()):  # an older tigerdiff wrote relative paths
+        return None
+    try:
+        photos = folder_pictures(data, None, 0, size)
+    except FileNotFoundError:
+        return None
+    if (state.get("content") or "").partition(" ")[0] not in ("", content_of(photos.images)):
+        return None
+    return photos.some(n, state["config"]["seed"]).with_mirrored()
+
+
+def shared(pictures: Pictures, reference: Pictures) -> int:
+    """Return how many of the pictures are in the reference too, to the last bit."""
+    known = {image.numpy().tobytes() for image in reference.images}
+    return sum(image.numpy().tobytes() in known for image in pictures.images)
 
 
 def check_reference(source: str, checkpoint: Path | None) -> None:
@@ -120,64 +169,12 @@ def check_reference(source: str, checkpoint: Path | None) -> None:
         return
     size: Any = pretrained.load_pretrained(checkpoint)[0].config["size"]
     if source != "painted":
-        check_enough(folder_pictures(Path(source), None, 0, size))
+        check_enough(folder_pictures(Path(source).expanduser(), None, 0, size))
     elif size < 16:
         raise ValueError(
             f"{checkpoint} draws {size} x {size} pixels and tigers are painted from 16 on: "
             "compare with a folder, --reference DIR"
         )
-
-
-def training_pictures(checkpoint: Path, n: int, device: str = "cpu") -> Pictures | None:
-    """Return up to n that a network was trained on, or None where they are not found.
-
-    Painted tigers are painted again, as the card says. Photos are looked for if it is a run's
-    folder, and must be those of the run; the path in a card would be one of another machine.
-    """
-    folder = pretrained.find_pretrained(checkpoint)
-    card, size = pretrained.read_card(folder), pretrained.read_config(folder)["network"]["size"]
-    seed, seen = card.get("seed"), card.get("images")
-    if card.get("data") == "painted" and isinstance(seed, int) and isinstance(seen, int):
-        painted = painted_pictures(max(2, min(n, seen)), size, seed, device)
-        if len(painted.images) < seen:
-            first = f"the first {len(painted.images)} of {seen}"
-            painted = painted._replace(source=f"{first} {painted.source}")
-        return and_mirrored(painted) if card.get("mirrored") else painted
-    if pretrained.is_exported(folder):
-        return None
-    state = runs.read_state(folder)
-    data = Path(state["config"]["data"])
-    if not data.is_absolute():  # of an older tigerdiff: here it may be another folder
-        return None
-    try:
-        photos = folder_pictures(data, None, 0, size)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    if (state.get("content") or "").partition(" ")[0] not in ("", content_of(photos.images)):
-        return None
-    return and_mirrored(some(photos, n, state["config"]["seed"]))
-
-
-def and_mirrored(pictures: Pictures) -> Pictures:
-    """Return the pictures and their mirror images, as a network that is trained on a set sees."""
-    both = torch.cat([pictures.images, pictures.images.flip(-1)])
-    return pictures._replace(images=both, source=f"{pictures.source}, mirrored too", tigers=None)
-
-
-def _short_sides(folder: Path) -> dict[str, int]:
-    """Return the short side of each picture in a folder that can be opened, in pixels."""
-    sides = {}
-    for name in _files.find_pictures(folder)[0] if folder.is_dir() else ():
-        unusable = contextlib.suppress(OSError, ValueError, Image.DecompressionBombError)
-        with unusable, Image.open(folder / name) as picture:
-            sides[name] = min(picture.size)
-    return sides
-
-
-def shared(pictures: Pictures, reference: Pictures) -> int:
-    """Return how many of the pictures are in the reference too, to the last bit."""
-    known = {image.numpy().tobytes() for image in reference.images}
-    return sum(image.numpy().tobytes() in known for image in pictures.images)
 
 
 def check_enough(pictures: Pictures) -> None:

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from tigerdiff.commands.options import path
+from tigerdiff.commands.options import with_options
 from tigerdiff.commands.shell import go_on_command, on_ending
 
 
+@with_options({"out": "DIR"}, {"n": 1, "seed": 0}, {})
 def render_command(
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", parser=path, help="The folder to fill, new or empty.")
-    ] = Path("tigers"),
-    n: Annotated[int, typer.Option("-n", min=1, help="Number of tigers.")] = 64,
-    size: Annotated[
-        int, typer.Option(help="Height and width of the pictures in pixels, 16 to 1024.")
-    ] = 128,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same tigers.")] = 0,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Go on where it was interrupted, or add more tigers."),
-    ] = False,
+    out: Path = Path("tigers"), n: int = 64, size: int = 128, seed: int = 0, resume: bool = False
 ) -> None:
     """Paint tigers into a folder, with captions that are true.
 
@@ -35,6 +24,13 @@ def render_command(
     Beside the pictures lie captions.csv (file_name and text) and metadata.csv,
     which has every attribute of every tiger too. Hugging Face datasets loads
     the folder: load_dataset("imagefolder", data_dir="tigers").
+
+    Args:
+        out: the folder to fill, new or empty.
+        n: number of tigers.
+        size: height and width of the pictures in pixels, 16 to 1024.
+        seed: the same seed gives the same tigers.
+        resume: go on where it was interrupted, or add more tigers.
     """  # noqa: D301 - the \b keeps typer from joining the lines
     from tigerdiff.data.painted import read_tigers, render_folder
 

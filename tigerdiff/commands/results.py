@@ -28,25 +28,25 @@ def measure(
 ) -> dict[str, Any]:
     """Measure pictures against a reference, and beside them the floor, which is as real as that.
 
-    Args:
-        pictures: the ones in question, at least 20.
-        reference: as many real ones.
-        floor: as many other real ones, which show how small a distance can be, or None.
-        training: those that a model was trained on, or None for the reference.
+    The floor, as many other real pictures, shows how small a distance can be. Copies are looked for
+    among the training pictures, or in the reference if those are not known.
 
     Returns:
         What :func:`table` prints, ready for JSON.
 
     Raises:
-        ValueError: there are too few pictures.
+        ValueError: there are fewer than 20 pictures.
     """
     for x in (pictures, reference):
         check_enough(x)
     known = training or reference
     sets = {"pictures": pictures} | ({"floor": floor} if floor else {})
+    named = sets | {"reference": reference, "nearest_among": known}
     results: dict[str, Any] = {
-        "sources": {name: _described(x) for name, x in sets.items()}
-        | {"reference": _described(reference), "nearest_among": _described(known)}
+        "sources": {
+            name: f"{x.source}: {len(x.images)} of {x.images.shape[2]} x {x.images.shape[3]} pixels"
+            for name, x in named.items()
+        }
     }
     for name, x in sets.items():
         distance, error = kernel_distance(x.images, reference.images)
@@ -85,20 +85,13 @@ def provenance(command: str, seed: int) -> dict[str, Any]:
 
 
 def check_out(out: Path, command: str) -> None:
-    """Raise unless results may be written there: over nothing, or over those of the same command.
-
-    Raises:
-        FileExistsError: there is something else.
-        NotADirectoryError, PermissionError: as :func:`check_place`.
-    """
+    """Raise OSError unless results may be written there: over nothing, or the same command's."""
     check_place(out)
-    if not out.exists():
-        return
     try:
         same = json.loads(out.read_text(encoding="utf-8"))["command"] == command
     except (OSError, ValueError, KeyError, TypeError):
         same = False
-    if not same:
+    if out.exists() and not same:
         raise FileExistsError(f"{out} exists and is not of this command: choose another --out")
 
 
@@ -131,11 +124,6 @@ def table(results: dict[str, Any]) -> str:
     lines += ["", "What is in them: " + " / ".join(columns)]
     for name, words in CHOICES.items():
         shares = [[results[column]["shares"][name][word] for column in columns] for word in words]
-        told = (" / ".join(f"{share:.0%}" for share in each) for each in shares)
-        lines.append(f"{name:10}" + ", ".join(f"{w} {t}" for w, t in zip(words, told, strict=True)))
+        pairs = (" / ".join(f"{share:.0%}" for share in each) for each in shares)
+        lines.append(f"{name:10}" + ", ".join(f"{w} {t}" for w, t in zip(words, pairs)))
     return "\n".join(lines)
-
-
-def _described(pictures: Pictures) -> str:
-    n, _, height, width = pictures.images.shape
-    return f"{pictures.source}: {n} of {height} x {width} pixels"

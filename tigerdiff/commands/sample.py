@@ -3,64 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from tigerdiff.commands.options import CHECKPOINT, SAMPLERS, Device, path
+from tigerdiff.commands.options import SAMPLERS, with_options
 from tigerdiff.commands.shell import check_place
 
-CONDITION = "Condition, for a conditional network"
-Word = Annotated[
-    str,
-    typer.Option(
-        metavar="WORD",
-        show_default=False,
-        rich_help_panel=CONDITION,
-        help="A word that the network knows; a wrong one is answered with the list.",
-    ),
-]
+METAVARS = {
+    **{"checkpoint": "NAME|DIR", "out": "FILE", "sampler": SAMPLERS, "device": "cpu|cuda|mps"},
+    **dict.fromkeys(("fur", "backdrop", "mouth", "age"), "WORD"), "condition": "NAME=WORD",
+}  # fmt: skip
+CONDITION = ("fur", "backdrop", "mouth", "age", "condition", "guidance")
 
 
+@with_options(
+    METAVARS, {"n": 1, "steps": 1, "seed": 0}, {"Condition, for a conditional network": CONDITION}
+)
 def sample_command(
-    checkpoint: Annotated[str, typer.Option(metavar="NAME|DIR", help=f"The network: {CHECKPOINT}")],
-    out: Annotated[
-        Path, typer.Option(metavar="FILE", parser=path, help="The picture to write.")
-    ] = Path("grid.png"),
-    n: Annotated[int, typer.Option("-n", min=1, help="Number of images.")] = 16,
-    sampler: Annotated[
-        str,
-        typer.Option(
-            metavar=SAMPLERS,
-            help="How to draw: ddpm is the classic one, the others need few steps.",
-        ),
-    ] = "ddim",
-    steps: Annotated[
-        int, typer.Option(min=1, help="Calls of the network, at most its T (1000).")
-    ] = 50,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
-    device: Device = None,  # type: ignore[assignment]
-    force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
-    fur: Word = "",
-    backdrop: Word = "",
-    mouth: Word = "",
-    age: Word = "",
-    condition: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=WORD",
-            show_default=False,
-            rich_help_panel=CONDITION,
-            help="Any attribute that the network has; may be repeated.",
-        ),
-    ] = None,
-    guidance: Annotated[
-        float,
-        typer.Option(
-            rich_help_panel=CONDITION,
-            help="How strongly the condition is followed: 1 as trained, 2 or 3 more.",
-        ),
-    ] = 1.0,
+    checkpoint: str,
+    out: Path = Path("grid.png"),
+    n: int = 16,
+    sampler: str = "ddim",
+    steps: int = 50,
+    seed: int = 0,
+    device: str | None = None,
+    force: bool = False,
+    fur: str | None = None,
+    backdrop: str | None = None,
+    mouth: str | None = None,
+    age: str | None = None,
+    condition: list[str] | None = None,
+    guidance: float = 1.0,
 ) -> None:
     """Draw images with a trained network, as one picture.
 
@@ -72,45 +46,48 @@ def sample_command(
     It runs on a GPU (NVIDIA's with CUDA, Apple's) if there is one, else on the
     CPU. The same image of a seed may differ by 1 of 255 in a few colours where
     -n or the machine is another, as float32 is rounded in another order.
+
+    Args:
+        checkpoint: the network: a shipped model (ddpm-tiger-64), a run's folder (its newest
+            checkpoint), an exported folder, or owner/name on the Hugging Face Hub. What exists as
+            a folder is taken for that.
+        out: the picture to write.
+        n: number of images.
+        sampler: how to draw: ddpm is the classic one, the others need few steps.
+        steps: calls of the network, at most its T (1000).
+        seed: the same seed gives the same images.
+        device: where to compute; None: a GPU if there is one.
+        force: replace ``out`` if it exists.
+        fur: a word that the network knows; a wrong one is answered with the list.
+        backdrop: a word for what is behind the tiger.
+        mouth: a word for its mouth.
+        age: a word for its age.
+        condition: any attribute that the network has; may be repeated.
+        guidance: how strongly the condition is followed: 1 as trained, 2 or 3 more.
     """  # noqa: D301 - the \b keeps typer from joining the lines
-    short = {"fur": fur, "backdrop": backdrop, "mouth": mouth, "age": age}
-    words = asked_for({name: word for name, word in short.items() if word}, condition or [])
-    draw(checkpoint, out, force, words, guidance, device, n, sampler, steps, seed)
-
-
-def draw(
-    checkpoint: str,
-    out: Path,
-    force: bool,
-    words: dict[str, str],
-    guidance: float,
-    device: str | None,
-    n: int,
-    sampler: str,
-    steps: int,
-    seed: int,
-) -> None:
-    """Draw images and write them; what can fail is tried before the work, not after it."""
     from tigerdiff.devices import find_device
     from tigerdiff.drawing import sample
     from tigerdiff.pretrained.load import load_pretrained
     from tigerdiff.training.checkpoints import check_picture_name, save_grid
 
+    # What can fail is tried before the work, not after it.
+    words = {"fur": fur, "backdrop": backdrop, "mouth": mouth, "age": age}
+    asked = asked_for({name: word for name, word in words.items() if word}, condition or [])
     out, where = check_picture_name(out), find_device(device)
     check_place(out)
     if out.exists() and not force:
         raise FileExistsError(f"{out} exists: replace it with --force, or choose another --out")
     model, schedule = load_pretrained(checkpoint)
-    if words and not model.classes:
-        raise ValueError(f"{checkpoint} is unconditional: leave out {', '.join(words)}")
-    if guidance != 1 and not words:
+    if asked and not model.classes:
+        raise ValueError(f"{checkpoint} is unconditional: leave out {', '.join(asked)}")
+    if guidance != 1 and not asked:
         raise ValueError("--guidance goes with a condition, such as --fur white")
-    if words:
-        model.condition(**words)  # refuses what the network does not know
+    if asked:
+        model.condition(**asked)  # refuses what the network does not know
     size: Any = model.config["size"]
     images = sample(
         model.to(where), schedule, n, size=size, sampler=sampler, steps=steps, seed=seed,
-        condition=words, guidance_scale=guidance,
+        condition=asked, guidance_scale=guidance,
     )  # fmt: skip
     save_grid(images, out)
     typer.echo(f"{out}: {n} images of {size} x {size} pixels")
@@ -126,7 +103,6 @@ def asked_for(words: dict[str, str], pairs: list[str]) -> dict[str, str]:
         name, equals, word = pair.partition("=")
         if not (name and equals and word):
             raise ValueError(f"--condition must be NAME=WORD, such as fur=white (got {pair!r})")
-        if words.get(name, word) != word:
+        if words.setdefault(name, word) != word:
             raise ValueError(f"{name} is asked for twice: {words[name]} and {word}")
-        words[name] = word
     return words

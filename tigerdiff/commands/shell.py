@@ -67,11 +67,7 @@ def open_streams() -> None:
 
 
 def check_place(out: Path) -> None:
-    """Raise unless a file can be written there.
-
-    Raises:
-        NotADirectoryError, PermissionError: its folder cannot be one, or cannot be written to.
-    """
+    """Make the folder of a file; raise OSError if it cannot be one, or cannot be written to."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

@@ -32,7 +32,7 @@ METAVARS = {
 }
 
 
-@with_options(TrainConfig, GROUPS, METAVARS, LEAST)
+@with_options(METAVARS, LEAST, GROUPS, TrainConfig)
 def train_command(**options: Any) -> None:
     """Train on a folder of photos, or on painted tigers.
 
@@ -70,15 +70,10 @@ def train_command(**options: Any) -> None:
 
 
 def follow(config: TrainConfig, stop: threading.Event, first: bool) -> TrainStep | None:
-    """Train, with a progress bar; the first signal that asks for an end sets ``stop``.
+    """Train, with a progress bar, and return the last step, or None if there was none to do.
 
-    Args:
-        config: what is trained.
-        stop: ends the training after the step at hand.
-        first: whether this process is the one that speaks.
-
-    Returns:
-        The last step, or None if there was none to do.
+    The first signal that asks for an end sets ``stop``, which ends training after the step at hand.
+    Of several processes only the first speaks.
     """
     from tqdm import tqdm
 

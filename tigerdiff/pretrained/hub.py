@@ -60,14 +60,14 @@ SENTENCES: tuple[tuple[type[Exception], type[Exception], str], ...] = (
 
 logger = logging.getLogger("tigerdiff")
 Choose = Callable[[Path, Sequence[str]], Sequence[str]]
+Before = Callable[[dict[str, int], str], None]
 
 
 def fetch(
     repo_id: str,
     first: str,
     choose: Choose,
-    *,
-    before: Callable[[dict[str, int], str], None] = lambda sizes, licence: None,
+    before: Before = lambda sizes, licence: None,
     max_bytes: int = MAX_BYTES,
     revision: str = "main",
 ) -> Path:
@@ -115,12 +115,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def _online(
-    repo_id: str,
-    first: str,
-    choose: Choose,
-    before: Callable[[dict[str, int], str], None],
-    max_bytes: int,
-    revision: str,
+    repo_id: str, first: str, choose: Choose, before: Before, max_bytes: int, revision: str
 ) -> Path:
     info = HfApi().model_info(
         repo_id, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS

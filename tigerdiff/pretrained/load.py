@@ -17,23 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from tigerdiff.data.files import replacing
 from tigerdiff.diffusion import NoiseSchedule
 from tigerdiff.training import checkpoints as runs
+from tigerdiff.training.damage import damage_named, read_json, set_weights
+from tigerdiff.training.folder import MAY_CHANGE
 from tigerdiff.unet import UNet
 
 FORMAT = 1  # of an exported folder: raise it when an older tigerdiff could not read a newer one
 FILES = ("config.json", "card.json", "model.safetensors")
+REMEDY = "export, copy or download it anew"
 WEIGHTS = Path(__file__).with_name("weights")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-# Of a run's arguments, those that say nothing of the weights: "steps" are those done, not planned.
-NO_RECIPE = (
-    *("out", "data", "resume", "steps", "checkpoint_every", "sample_every", "keep_last"),
-    *("device", "conditional"),
-)
 
 
 def load_pretrained(name: str | Path, *, revision: str | None = None) -> tuple[UNet, NoiseSchedule]:
@@ -71,18 +68,14 @@ def load_pretrained(name: str | Path, *, revision: str | None = None) -> tuple[U
             f"{folder / 'config.json'} is for a network that tigerdiff {version('tigerdiff')} does "
             f"not know ({error}): use a newer one, pip install --upgrade tigerdiff"
         ) from error
-    path = folder / "model.safetensors"
-    data = _read(path)
-    if hashlib.sha256(data).hexdigest() != read_card(folder).get("sha256"):
-        raise ValueError(_damaged(path, "its SHA-256 is not the one in card.json"))
-    try:
+    digest = read_card(folder).get("sha256")
+    with damage_named(path := folder / "model.safetensors", REMEDY):
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise ValueError("its SHA-256 is not the one in card.json")
         stored, own = load(data), model.state_dict()
         weights = {name: x.to(own[name].dtype) for name, x in stored.items() if name in own}
-        model.load_state_dict(stored | weights, assign=True)
-    except SafetensorError as error:
-        raise ValueError(_damaged(path, error)) from error
-    except RuntimeError as error:  # which lists every weight, on a line each
-        raise ValueError(_damaged(path, "it is not of the network in config.json")) from error
+        set_weights(model, stored | weights, "config.json", assign=True)
     return model.eval(), schedule
 
 
@@ -150,9 +143,9 @@ def export_run(run: str | Path, folder: str | Path, card: dict[str, Any] | None 
     """
     checkpoint = runs.find_checkpoint(run)
     model, _ = runs.load_checkpoint(checkpoint)
-    config = read_config(checkpoint)
+    its = read_config(checkpoint)
     recipe = read_card(checkpoint) | (card or {})
-    return save_pretrained(model, folder, schedule=config["schedule"], T=config["T"], card=recipe)
+    return save_pretrained(model, folder, schedule=its["schedule"], T=its["T"], card=recipe)
 
 
 def find_pretrained(name: str | Path, *, revision: str | None = None) -> Path:
@@ -194,16 +187,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not is_exported(folder):
         state = runs.read_state(folder)
         return {"network": state["network"]} | {x: state["config"][x] for x in ("schedule", "T")}
-    path = folder / "config.json"
-    config = _read_json(path)
-    if config.get("format") not in (FORMAT, None):
-        raise ValueError(
-            f"{folder} has format {config['format']} and this tigerdiff reads format {FORMAT}: "
-            "use a newer one, pip install --upgrade tigerdiff"
-        )
     kinds = {"network": dict, "schedule": str, "T": int}
-    if wrong := [name for name, kind in kinds.items() if not isinstance(config.get(name), kind)]:
-        raise ValueError(_damaged(path, f"its {wrong[0]} is missing or not what it should be"))
+    config = read_json(folder / "config.json", REMEDY, kinds, FORMAT)
     return {name: config[name] for name in kinds}
 
 
@@ -220,35 +205,14 @@ def read_card(name: str | Path) -> dict[str, Any]:
     """
     folder = find_pretrained(name)
     if is_exported(folder):
-        return _read_json(folder / "card.json")
+        return read_json(folder / "card.json", REMEDY, {})
     state = runs.read_state(folder)
     config = state["config"]
+    no_recipe = MAY_CHANGE - {"learning_rate", "compile"}  # says nothing of the weights
     return {
         "data": "painted" if config.get("data") == "painted" else "photos",
         "seed": config["seed"],
         "steps": state["step"],
         "images": state["images"],
-        "recipe": {name: value for name, value in config.items() if name not in NO_RECIPE},
+        "recipe": {name: value for name, value in config.items() if name not in no_recipe},
     }
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise ValueError(_damaged(path.parent, f"{path.name} is missing"))
-    return path.read_bytes()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(_read(path))
-    except ValueError as error:
-        if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
-            raise ValueError(_damaged(path, error)) from error
-        raise
-    if not isinstance(content, dict):
-        raise ValueError(_damaged(path, "it is no JSON object"))
-    return content
-
-
-def _damaged(path: Path, error: Exception | str) -> str:
-    return f"{path} is damaged ({error}): export, copy or download it anew"

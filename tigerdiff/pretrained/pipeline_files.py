@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
+
+from tigerdiff.training.damage import damage_named, read_json
 
 # A part's weights: one file or numbered ones, perhaps in float16, and no other variant.
 PART_FILE = re.compile(r"(?:model|diffusion_pytorch_model)(\.fp16)?(?:-\d+-of-\d+)?\.safetensors")
+INDEX = "model_index.json"
+REMEDY = "delete that file, and copy or download it anew"
 OPTIONAL = {"safety_checker", "feature_extractor", "image_encoder"}  # a pipeline draws without
 
 
@@ -48,17 +51,14 @@ def read_pipeline(folder: Path) -> tuple[str, list[str]]:
     Raises:
         ValueError: its model_index.json is missing or damaged, or asks for code of the folder's.
     """
-    path = folder / "model_index.json"
+    path = folder / INDEX
     if not path.is_file():
         raise ValueError(
             f"{folder} is no pipeline of diffusers, as {path.name} is missing: name a folder that "
             "save_pretrained of a pipeline wrote, or copy or install it anew"
         )
-    try:
-        index = json.loads(path.read_bytes())
-        pairs = {name: x for name, x in index.items() if isinstance(x, list) and len(x) == 2}
-    except (ValueError, AttributeError) as error:
-        raise ValueError(damaged(path, error)) from error
+    index = read_json(path, REMEDY, {})
+    pairs = {name: x for name, x in index.items() if isinstance(x, list) and len(x) == 2}
     parts = [name for name, x in pairs.items() if all(isinstance(y, str) for y in x)]
     own = any(list((folder / part).glob("*.py")) for part in parts)
     if own or not isinstance(index.get("_class_name"), str):
@@ -75,16 +75,9 @@ def part_sizes(folder: Path, files: Sequence[str]) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for file in files:
         if PART_FILE.fullmatch(Path(file).name):
-            try:
-                with safe_open(folder / file, "pt") as opened:
-                    shapes = [opened.get_slice(key).get_shape() for key in opened.keys()]  # noqa: SIM118
-            except SafetensorError as error:
-                raise ValueError(damaged(folder / file, error)) from error
+            path = folder / file
+            with damage_named(path, REMEDY), safe_open(path, "pt") as opened:
+                shapes = [opened.get_slice(key).get_shape() for key in opened.keys()]  # noqa: SIM118
             part = file.partition("/")[0]
             sizes[part] = sizes.get(part, 0) + sum(map(math.prod, shapes))
     return sizes
-
-
-def damaged(path: Path, error: Exception | str) -> str:
-    """Say that a file is damaged and what to do."""
-    return f"{path} is damaged ({error}): delete that file, and copy or download it anew"

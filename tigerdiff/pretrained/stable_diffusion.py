@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,39 +20,27 @@ from tigerdiff.devices import find_device, has_bfloat16
 from tigerdiff.pretrained import hub as _hub
 from tigerdiff.pretrained.load import HUB_ID, WEIGHTS
 from tigerdiff.pretrained.pipeline_files import (
+    INDEX,
     OPTIONAL,
-    damaged,
+    REMEDY,
     part_sizes,
     pipeline_files,
     read_pipeline,
-)
+)  # fmt: skip
+from tigerdiff.training.damage import damage_named
 
 MINI_PATH = WEIGHTS / "mini-sd-tiger"  #: the folder of the miniature, an ordinary pipeline
-INDEX = "model_index.json"
 GPU = "Runtime > Change runtime type > T4"
 MAX_BYTES = 64 * 2**30  # of a download: FLUX.1 has 34
 WHOLE, TILED, OFFLOADED = "no memory savers", "VAE tiling and slicing", "CPU offload, VAE tiling"
 
 
-class FullModel(NamedTuple):
-    """A model of the Hub that the course is about, and what it costs, in bytes."""
-
-    name: str
-    licence: str
-    download: float
-    gpu_memory: float  # at least, with CPU offload
-    revision: str
-
-
-# What chapter 6 is about comes first; then its predecessor of the same architecture, and SDXL.
-FULL = (
-    FullModel("stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML Open RAIL-M", 2.7e9, 3.2e9,
-              "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"),
-    FullModel("CompVis/stable-diffusion-v1-4", "CreativeML OpenRAIL-M", 2.7e9, 3.2e9,
-              "133a221b8aa7292a167afc5127cb63fb5005638b"),
-    FullModel("stabilityai/stable-diffusion-xl-base-1.0", "CreativeML Open RAIL++-M", 7e9, 8e9,
-              "462165984030d82259a11f4367a4eed129e94a7b"),
-)  # fmt: skip
+# The model of the Hub that chapter 6 is about, and what it costs in bytes.
+FULL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+FULL_REVISION = "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
+FULL_LICENCE = "CreativeML Open RAIL-M"
+FULL_DOWNLOAD = 2.7e9
+FULL_MEMORY = 3.2e9  # of a GPU, at least, with CPU offload
 
 
 def load_pipeline(name: str | Path = "auto", device: str | torch.device | None = None) -> Any:
@@ -124,42 +112,35 @@ def precision(class_name: str, device_type: str, bfloat16: bool) -> torch.dtype:
 
 def _auto(device: torch.device) -> Any:
     """Load the full model if it fits and is here already, else the miniature; download nothing."""
-    full = FULL[0]
     why = (
         f"the full model is slow without a GPU: choose one (in Colab, {GPU}), or have it here "
-        f'with load_pipeline("{full.name}"), {_gb(full.download)}, licence {full.licence}'
+        f'with load_pipeline("{FULL}"), {_gb(FULL_DOWNLOAD)}, licence {FULL_LICENCE}'
     )
     if device.type == "cuda":
         try:
-            if _place(device)[1] < full.gpu_memory:
-                raise _too_large(full.name, device, full.gpu_memory)
-            return _from_hub(full.name, "", device, download=False)
+            if _place(device)[1] < FULL_MEMORY:
+                raise _too_large(FULL, device, FULL_MEMORY)
+            return _from_hub(FULL, "", device, download=False)
         except (OSError, ValueError, MemoryError) as error:
             why = str(error)
     return _load(MINI_PATH, MINI_PATH.name, device, f"; {why}")
 
 
 def _from_hub(repo_id: str, revision: str, device: torch.device, download: bool = True) -> Any:
-    known = {model.name: model for model in FULL}.get(repo_id)
-
     def before(sizes: dict[str, int], licence: str) -> None:
         """Name it, unless it cannot fit even if what is there is twice as precise as needed."""
         parts = dict.fromkeys((name.partition("/")[0] for name in sizes), 0.0)
         for name, size in sizes.items():
             parts[name.partition("/")[0]] += size / 2 if device.type == "cuda" else size
         _saver(repo_id, device, parts)
-        cost = f"{_gb(sum(sizes.values()))}, licence {known.licence if known else licence}"
+        cost = f"{_gb(sum(sizes.values()))}, licence {licence}"
         if not download:
             raise ValueError(f'the full model is load_pipeline("{repo_id}"), a download of {cost}')
         print(f"{repo_id}: a download of {cost}")
 
+    revision = revision or (FULL_REVISION if repo_id == FULL else "main")
     folder = _hub.fetch(
-        repo_id,
-        INDEX,
-        pipeline_files,
-        before=before,
-        max_bytes=MAX_BYTES,
-        revision=revision or (known.revision if known else "main"),
+        repo_id, INDEX, pipeline_files, before=before, max_bytes=MAX_BYTES, revision=revision
     )
     return _load(folder, repo_id, device)
 
@@ -195,11 +176,11 @@ def _load(folder: Path, name: str, device: torch.device, why: str = "") -> Any:
             f"{name} cannot be loaded by diffusers {diffusers.__version__} ({reason}): name "
             "another model, or try pip install --upgrade diffusers transformers"
         ) from error
-    for part, module in pipe.components.items():
-        if isinstance(module, nn.Module) and not all(
-            x.isfinite().all() for x in module.parameters()
-        ):
-            raise ValueError(damaged(folder / part, "it has weights that are not finite"))
+    networks = {name: x for name, x in pipe.components.items() if isinstance(x, nn.Module)}
+    for part, network in networks.items():
+        with damage_named(folder / part, REMEDY):
+            if not all(x.isfinite().all() for x in network.parameters()):
+                raise ValueError("it has weights that are not finite")
     if getattr(pipe, "safety_checker", None) is not None:
         pipe.safety_checker.register_forward_hook(_announce_black)
     missing = "".join(f", without its {part.replace('_', ' ')}" for part in sorted(absent))

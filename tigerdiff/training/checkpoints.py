@@ -10,21 +10,21 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from tigerdiff.diffusion import NoiseSchedule, make_schedule
+from tigerdiff.training.damage import damage_named, read_json, set_weights
 from tigerdiff.training.ema import EMA
 from tigerdiff.unet import UNet
 
 FORMAT = 1  # of a checkpoint: raise it when an older tigerdiff could not read a newer one
+REMEDY = "delete its folder to go back to the checkpoint before it"
 FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json")
 STATE = {"step": int, "ema_step": int, "images": int, "network": dict, "config": dict}
 NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}  # a disk that syncs files only
@@ -89,7 +89,7 @@ def save_checkpoint(
         "network": model.config,
         "config": config,
     }
-    with _nothing_left(partial):
+    try:
         partial.mkdir(parents=True)
         weights = (model.state_dict(), ema.model.state_dict(), moments)
         for file, tensors in zip(FILES[:3], weights, strict=True):
@@ -101,25 +101,22 @@ def save_checkpoint(
             shutil.rmtree(folder)
         os.replace(partial, folder)
         _to_disk(checkpoints)
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a disk
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(
+            f"the checkpoint {folder} cannot be written ({reason}): {what_is_kept(out)}"
+        ) from error
     for old in complete_checkpoints(out)[:-keep_last]:
         shutil.rmtree(old)
     return folder
 
 
-@contextmanager
-def _nothing_left(partial: Path) -> Iterator[None]:
-    """Remove what was written if it could not be finished, and say so in one sentence."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a disk
-        shutil.rmtree(partial, ignore_errors=True)
-        there = complete_checkpoints(partial.parent.parent)
-        raise OSError(
-            f"the checkpoint {partial.parent / partial.name.replace('.partial', 'step')} cannot be "
-            f"written ({getattr(error, 'strerror', None) or error}): "
-            f"{there[-1].name if there else 'no other'} is kept; make room, then go on with "
-            "--resume (resume=True)"
-        ) from error
+def what_is_kept(out: str | Path) -> str:
+    """Say which checkpoint a run on a full disk has, and how to go on."""
+    there = complete_checkpoints(out)
+    kept = there[-1].name if there else "nothing"
+    return f"{kept} is kept; make room, then go on with --resume (resume=True)"
 
 
 def load_checkpoint(path: str | Path) -> tuple[UNet, NoiseSchedule]:
@@ -134,12 +131,11 @@ def load_checkpoint(path: str | Path) -> tuple[UNet, NoiseSchedule]:
     """
     folder = find_checkpoint(path)
     state = read_state(folder)
-    try:
+    with damage_named(folder / "state.json", REMEDY):
         model = UNet(**state["network"])
         schedule = make_schedule(state["config"]["schedule"], state["config"]["T"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(_damaged(folder / "state.json", error)) from error
-    _load_weights(model, folder / "ema.safetensors")
+    with damage_named(path := folder / "ema.safetensors", REMEDY):
+        set_weights(model, load_file(path), "state.json")
     return model.eval(), schedule
 
 
@@ -155,19 +151,20 @@ def restore(
         ValueError: if the checkpoint is damaged.
     """
     state = read_state(folder)
-    _load_weights(model, folder / "model.safetensors")
-    _load_weights(ema.model, folder / "ema.safetensors")
+    for network, file in ((model, FILES[0]), (ema.model, FILES[1])):
+        with damage_named(path := folder / file, REMEDY):
+            set_weights(network, load_file(path), "state.json")
     ema.step = state["ema_step"]
-    path = folder / "optimizer.safetensors"
-    moments = _read_tensors(path)
-    for name, weight in model.named_parameters():
-        for moment in MOMENTS:
-            value = moments.get(f"{name}/{moment}")
-            if value is None or value.shape != (() if moment == "step" else weight.shape):
-                raise ValueError(_damaged(path, f"its {name}/{moment} is missing or misshapen"))
-            if moment != "step":  # in the weight's memory layout, as AdamW made it
-                value = torch.empty_like(weight, requires_grad=False).copy_(value)
-            optimizer.state[weight][moment] = value.to(weight.device)
+    with damage_named(path := folder / FILES[2], REMEDY):
+        moments = load_file(path)
+        for name, weight in model.named_parameters():
+            for moment in MOMENTS:
+                value = moments.get(f"{name}/{moment}")
+                if value is None or value.shape != (() if moment == "step" else weight.shape):
+                    raise ValueError(f"its {name}/{moment} is missing or misshapen")
+                if moment != "step":  # in the weight's memory layout, as AdamW made it
+                    value = torch.empty_like(weight, requires_grad=False).copy_(value)
+                optimizer.state[weight][moment] = value.to(weight.device)
     return state
 
 
@@ -177,13 +174,12 @@ def find_checkpoint(path: str | Path) -> Path:
     Raises:
         FileNotFoundError: if there is none.
     """
-    if not (path := Path(path).expanduser()).exists():
-        raise FileNotFoundError(f"{path} does not exist: name a run's folder, like runs/tigers")
+    path = Path(path).expanduser()
     missing = [file for file in FILES if not (path / file).is_file()]
-    if not missing:
-        return path
-    if found := complete_checkpoints(path):
+    if found := [*complete_checkpoints(path), *([] if missing else [path])]:
         return found[-1]
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: name a run's folder, like runs/tigers")
     if len(missing) < len(FILES):
         raise FileNotFoundError(f"{path} is not a complete checkpoint: {missing[0]} is missing")
     raise FileNotFoundError(f"{path} holds no complete checkpoint (checkpoints/step-...)")
@@ -205,63 +201,23 @@ def read_state(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: if it is damaged, or written by a newer tigerdiff.
     """
-    path = folder / "state.json"
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        version = state["format"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(_damaged(path, error)) from error
-    if version != FORMAT:
-        raise ValueError(
-            f"{folder} has checkpoint format {version} and this tigerdiff reads format {FORMAT}: "
-            "use the tigerdiff that wrote it, or a newer one"
-        )
-    if wrong := [name for name, kind in STATE.items() if not isinstance(state.get(name), kind)]:
-        raise ValueError(_damaged(path, f"its {wrong[0]} is missing or not what it should be"))
-    return state
+    return read_json(folder / "state.json", REMEDY, STATE, FORMAT)
 
 
-def save_grid(images: Tensor, path: str | Path) -> None:
-    """Write uint8 images (N, 3, S, S) as one picture, as near to a square as it gets.
-
-    Raises:
-        ValueError: if the path's ending names no kind of picture.
-    """
+def save_grid(images: Tensor, path: Path) -> None:
+    """Write uint8 images (N, 3, S, S) as one picture, as near to a square as it gets."""
     from torchvision.utils import save_image
 
-    path = check_picture_name(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_image(images / 255, path, nrow=math.ceil(math.sqrt(len(images))))
 
 
 def check_picture_name(path: str | Path) -> Path:
-    """Return the path, with ~ expanded, under which a picture can be written.
-
-    Raises:
-        ValueError: if its ending names no kind of picture.
-    """
+    """Return the path with ~ expanded; raise ValueError if its ending names no kind of picture."""
     kinds = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
     if Path(path).suffix.lower() not in kinds:
         raise ValueError(f"{path}: out must end in one of {', '.join(kinds)}")
     return Path(path).expanduser()
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(_damaged(path, error)) from error
-
-
-def _load_weights(model: nn.Module, path: Path) -> None:
-    try:
-        model.load_state_dict(_read_tensors(path))
-    except RuntimeError as error:  # which lists every weight, on a line each
-        raise ValueError(_damaged(path, "it is not of the network in state.json")) from error
-
-
-def _damaged(path: Path, error: Exception | str) -> str:
-    return f"{path} is damaged ({error}): delete its folder to go back to the checkpoint before it"
 
 
 def _to_disk(path: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tigerdiff.training.checks import check_out, check_size, levels, real_number, whole_number
+from tigerdiff.training.checks import check_out, check_size, levels, number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,19 +107,25 @@ class TrainConfig:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
+        def whole(name: str, value: Any, least: int) -> int | float:
+            rule = f"a whole number of at least {least}"
+            return number(name, value, Integral, rule, lambda n: n >= least)
+
         for name, least in LEAST.items():
-            put(name, whole_number(name, getattr(self, name), least))
+            put(name, whole(name, getattr(self, name), least))
         if self.seed >= 2**64:
             raise ValueError(f"seed must be below 2**64 (got {self.seed})")
         for name in ("multipliers", "attention"):
             if (values := getattr(self, name)) is not None:
                 if not isinstance(values, Sequence) or isinstance(values, str):
                     raise ValueError(f"{name} must be a list of whole numbers (got {values!r})")
-                put(name, tuple(whole_number(f"each of {name}", value, 1) for value in values))
+                put(name, tuple(whole(f"each of {name}", value, 1) for value in values))
         for name in ("learning_rate", "gradient_clip"):
-            put(name, real_number(name, getattr(self, name), positive=True))
+            rule = "above 0 and finite"
+            put(name, number(name, getattr(self, name), Real, rule, lambda x: 0 < x < math.inf))
         for name in ("dropout", "ema_decay", "condition_dropout"):
-            put(name, real_number(name, getattr(self, name)))
+            rule = "at least 0 and below 1"
+            put(name, number(name, getattr(self, name), Real, rule, lambda x: 0 <= x < 1))
         if self.prediction not in ("eps", "x0", "v"):
             raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {self.prediction!r})")
         if self.schedule not in ("linear", "cosine"):
@@ -141,7 +149,7 @@ class TrainConfig:
 
             return {name: CHOICES[name] for name in PAINTED_CLASSES}
         if self.conditional and isinstance(self.data, Path):
-            from tigerdiff.training.labels import read_classes
+            from tigerdiff.training.examples import read_classes
 
             return read_classes(self.data)
         if bool(self.classes) != (self.labels is not None):

@@ -1,12 +1,13 @@
-"""What a run trains on: the images, their labels if it is conditional, and batches of both."""
+"""What a run trains on: images, their labels if it is conditional, and batches of both."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +16,11 @@ from tigerdiff.data.batches import batches
 from tigerdiff.data.painted import painted_batches
 from tigerdiff.data.photos import read_folder
 from tigerdiff.data.tensors import described
-from tigerdiff.training.config import TrainConfig
-from tigerdiff.training.labels import read_labels
+
+if TYPE_CHECKING:
+    from tigerdiff.training.config import TrainConfig
+
+WORDS = range(2, 51)  # how many different ones make a column of metadata.csv an attribute
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +47,7 @@ def load_examples(config: TrainConfig, progress: bool = True) -> Examples:
     """Read the images that a configuration names, and their labels if it is conditional.
 
     Raises:
-        ValueError: if ``data`` is a tensor of another shape or dtype, or its table of labels does
-            not fit.
+        ValueError: if a tensor has another shape or dtype, or a table of labels does not fit.
         FileNotFoundError: if ``data`` is no folder, or holds no photo that can be used.
     """
     size, data = config.image_size, config.data
@@ -56,12 +59,8 @@ def load_examples(config: TrainConfig, progress: bool = True) -> Examples:
         images, names = read_folder(data, size, progress=progress)
         classes = config.classes if config.conditional else None
         return Examples(images, read_labels(Path(data), classes, names) if classes else None)
-    if (
-        not isinstance(data, Tensor)
-        or data.dtype != torch.uint8
-        or data.shape[1:] != (3, size, size)
-    ):
-        got = described(data) if isinstance(data, Tensor) else type(data).__name__
+    got = described(data) if isinstance(data, Tensor) else type(data).__name__
+    if not got.startswith("uint8") or data.shape[1:] != (3, size, size):
         raise ValueError(
             f"data must be uint8 (N, 3, {size}, {size}) as image_size says (got {got})"
         )
@@ -73,18 +72,72 @@ def stream(
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Return batches without end: float32 (B, 3, S, S) in [-1, 1], and int64 (B, A) or None.
 
-    Args:
-        config: says the size and the seed.
-        examples: on the device that the batches go to.
-        place: ``batch_size``, ``start``, ``rank``, ``world_size`` and ``device``, as for
-            :func:`tigerdiff.batches`.
+    ``place`` is ``batch_size``, ``start``, ``rank``, ``world_size`` and ``device``, as for
+    :func:`tigerdiff.batches`.
     """
-    stream: Iterator[Any]
+    endless: Iterator[Any]
     if examples.images is None:
-        attributes = tuple(config.classes or ())
-        stream = painted_batches(
-            config.image_size, seed=config.seed, attributes=attributes, **place
-        )
+        place["attributes"] = tuple(config.classes or ())
+        endless = painted_batches(config.image_size, seed=config.seed, **place)
     else:
-        stream = batches(examples.images, labels=examples.labels, seed=config.seed, **place)
-    return (batch if isinstance(batch, tuple) else (batch, None) for batch in stream)
+        endless = batches(examples.images, labels=examples.labels, seed=config.seed, **place)
+    return (batch if isinstance(batch, tuple) else (batch, None) for batch in endless)
+
+
+def read_classes(folder: Path) -> dict[str, list[str]]:
+    """Return the attributes in a folder's metadata.csv: columns with 2 to 50 different words.
+
+    The columns file_name and text are none, nor are columns of numbers; an empty cell is no word.
+    Raise ValueError if there is no table, or no such column in it.
+    """
+    rows = read_table(folder)
+    classes = {}
+    for name in rows[0] if rows else ():
+        if name not in ("file_name", "text", "", None):
+            words = sorted({row[name] for row in rows} - {"", None})
+            if len(words) in WORDS and not any(map(is_number, words)):
+                classes[name] = words
+    if not classes:
+        raise ValueError(
+            f"conditional needs a table {folder / 'metadata.csv'} with a column file_name and a "
+            f"column of {WORDS[0]} to {WORDS[-1]} different words, such as fur: there is none"
+        )
+    return classes
+
+
+def is_number(word: str) -> bool:
+    """Say whether a word is a number."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def read_labels(folder: Path, classes: Mapping[str, Sequence[str]], names: Sequence[str]) -> Tensor:
+    """Return the labels of the named pictures of a folder, int64 (N, A).
+
+    -1 stands where the table has no row for a picture, or an empty cell. Raise ValueError if it
+    names none of the pictures.
+    """
+    known = {row["file_name"]: row for row in read_table(folder)}
+    if not known.keys() & set(names):
+        raise ValueError(f"{folder / 'metadata.csv'} names no picture that is in {folder}")
+    rows = [known.get(file, {}) for file in names]
+    labels = [
+        [list(words).index(row[name]) if row.get(name) in words else -1 for row in rows]
+        for name, words in classes.items()
+    ]
+    return torch.tensor(labels).T
+
+
+def read_table(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of a folder's metadata.csv that name a file; none if there is no table."""
+    path = folder / "metadata.csv"
+    if not path.is_file():
+        return []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [row for row in csv.DictReader(file) if row.get("file_name")]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no table in UTF-8: save it anew as CSV ({error})") from error

@@ -57,31 +57,20 @@ def diffusion_loss(
 
 
 def drop_condition(condition: Tensor, share: float, u: Tensor) -> Tensor:
-    """Leave open a share of the labels of each attribute, and a share of the pictures altogether.
+    """Set to -1 a share of each attribute's labels, and all labels of as large a share of pictures.
 
     So one network learns the unconditional noise too, which guidance needs (Ho & Salimans 2022,
-    algorithm 1), and to draw with only some of the attributes given.
-
-    Args:
-        condition: int64 (B, number of attributes).
-        share: of the labels that become -1, 0 ... 1.
-        u: uniform random numbers in [0, 1), (B, 1 + number of attributes); the first column
-            decides for all the labels of a picture.
-
-    Returns:
-        int64, shape of condition.
+    algorithm 1), and to draw with only some of the attributes given. ``condition`` is int64 (B, A);
+    ``u`` is uniform in [0, 1), (B, 1 + A), its first column deciding for whole pictures.
     """
     whole, each = u[:, :1] < share, u[:, 1:] < share
     return condition.masked_fill((whole | each).to(condition.device), -1)
 
 
 def stratified_times(T: int, n: int, generator: torch.Generator) -> Tensor:
-    """Draw times, one from each n-th part of 1 ... T, shuffled; each time equally likely.
+    """Draw times, int64 (n,), one from each n-th part of 1 ... T, shuffled; all equally likely.
 
     A plain draw leaves gaps that make the loss noisier (Kingma et al. 2021, appendix I.1).
-
-    Returns:
-        int64 (n,).
     """
     u = torch.rand((), generator=generator, dtype=torch.float64)
     i = torch.randperm(n, generator=generator)
@@ -123,28 +112,28 @@ def train(config: TrainConfig, stop: Event | None = None) -> Generator[TrainStep
         accelerator, device = run.accelerator, run.device
         rank, world_size = accelerator.process_index, accelerator.num_processes
         B = config.batch_size // world_size
-        mine = slice(rank * B, (rank + 1) * B)  # this process's part of each batch
+        part = slice(rank * B, (rank + 1) * B)  # this process's part of each batch
         batches = stream(
             config, run.examples, batch_size=B, start=run.step, rank=rank, world_size=world_size,
             device=device,
         )  # fmt: skip
         if world_size > 1:
-            share_dropout(run.network, mine, config.batch_size)
+            share_dropout(run.network, part, config.batch_size)
         for k in run.steps():
             x0, condition = next(batches)
             t = stratified_times(
                 config.T, config.batch_size, seeded_generator(config.seed, k, 0, 0)
             )
             own = seeded_generator(config.seed, k, 1, 0, device=device)
-            eps = torch.randn(config.batch_size, *x0.shape[1:], generator=own, device=device)[mine]
+            eps = torch.randn(config.batch_size, *x0.shape[1:], generator=own, device=device)[part]
             if condition is not None:
                 dropping = seeded_generator(config.seed, k, 1, 2)
                 u = torch.rand(config.batch_size, 1 + condition.shape[1], generator=dropping)
-                condition = drop_condition(condition, config.condition_dropout, u[mine])
+                condition = drop_condition(condition, config.condition_dropout, u[part])
             if config.dropout:
                 torch.manual_seed(seeded_generator(config.seed, k, 1, 1).initial_seed())
             run.optimizer.zero_grad()
-            loss = diffusion_loss(run.model, run.schedule, x0, t[mine].to(device), eps, condition)
+            loss = diffusion_loss(run.model, run.schedule, x0, t[part].to(device), eps, condition)
             accelerator.backward(loss)
             norm = accelerator.clip_grad_norm_(run.network.parameters(), config.gradient_clip)
             with run.update(k, loss, norm):  # an interrupt in here does not save half of it
@@ -153,21 +142,16 @@ def train(config: TrainConfig, stop: Event | None = None) -> Generator[TrainStep
             yield from run.report()
 
 
-def share_dropout(network: nn.Module, mine: slice, batch_size: int) -> None:
+def share_dropout(network: nn.Module, part: slice, batch_size: int) -> None:
     """Let each dropout layer draw for the whole batch and keep this process's part of it.
 
     Each picture loses the same activations then, however many processes there are.
-
-    Args:
-        network: whose dropout layers are changed.
-        mine: the part of the batch that this process has.
-        batch_size: images in the whole batch.
     """
 
     def drop(layer: nn.Dropout, inputs: tuple[Tensor], _: Tensor) -> Tensor:
         (x,) = inputs
         ones = x.new_ones(batch_size, *x.shape[1:]).to(memory_format=torch.channels_last)
-        return x * F.dropout(ones, layer.p, layer.training)[mine]
+        return x * F.dropout(ones, layer.p, layer.training)[part]
 
     for layer in network.modules():
         if isinstance(layer, nn.Dropout):

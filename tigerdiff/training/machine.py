@@ -24,9 +24,7 @@ logger = logging.getLogger(__name__)
 def make_accelerator(name: str | None) -> Accelerator:
     """Return device, precision and processes: the named device, or what machine and launcher have.
 
-    Raises:
-        ImportError: if accelerate is missing.
-        ValueError: if there is no such device.
+    Raise ImportError if accelerate is missing, and ValueError if there is no such device.
     """
     try:
         from accelerate import Accelerator, InitProcessGroupKwargs
@@ -44,11 +42,7 @@ def make_accelerator(name: str | None) -> Accelerator:
 
 
 def check_compiler() -> None:
-    """Raise unless there is a C++ compiler, which torch.compile needs.
-
-    Raises:
-        FileNotFoundError: naming the remedy.
-    """
+    """Raise FileNotFoundError unless there is a C++ compiler, which torch.compile needs."""
     names = [os.environ.get("CXX"), "g++", "clang++", "cl"]
     if not any(shutil.which(name) for name in names if name):
         raise FileNotFoundError(
@@ -61,62 +55,52 @@ def step_memory(network: UNet, batch_size: int) -> int:
     """Return the bytes that a step in float32 holds: weights, moments, and what is kept to go back.
 
     Nothing is computed: the network runs on torch's "meta" device, where tensors have shapes only.
-
-    Args:
-        network: the network in training.
-        batch_size: images per process.
     """
     size: Any = network.config["size"]
-    kept: dict[int, int] = {}
+    kept: dict[int, torch.UntypedStorage] = {}  # alive, so that no address comes twice
 
     def keep(tensor: Tensor) -> Tensor:
         if not isinstance(tensor, nn.Parameter):
             storage = tensor.untyped_storage()
-            kept[storage._cdata] = storage.nbytes()
-            alive.append(storage)  # so that no address comes twice
+            kept[storage._cdata] = storage
         return tensor
 
-    alive: list[torch.UntypedStorage] = []
     with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         shadow: Any = UNet(**network.config)
         shadow(torch.empty(batch_size, 3, size, size), torch.ones(batch_size))
     weights = sum(weight.nbytes for weight in network.parameters())
-    return sum(kept.values()) + 5 * weights  # weights, their gradients, average and two moments
+    return (
+        sum(x.nbytes() for x in kept.values()) + 5 * weights
+    )  # weights, their gradients, average and two moments
 
 
-def check_memory(network: UNet, batch_size: int, device: torch.device) -> None:
-    """Log what a step will need, and warn if the machine has less."""
-    need = step_memory(network, batch_size)
-    logger.info("A step holds about %s in memory.", in_words(need))
-    there = memory_of(device)
-    if there and need > there:
-        logger.warning(
-            "%s are needed and %s has %s: lower batch_size, channels or image_size",
-            in_words(need), "the GPU" if device.type == "cuda" else "this machine", in_words(there),
-        )  # fmt: skip
-
-
-def memory_of(device: torch.device) -> int | None:
-    """Return the bytes that are there in all, where the system says it."""
+def memory_of(device: torch.device) -> int:
+    """Return the bytes of memory that a device has in all."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[1]
-    names = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
-    if device.type != "cpu" or not set(names) <= set(getattr(os, "sysconf_names", ())):
-        return None
-    return os.sysconf(names[0]) * os.sysconf(names[1])
+    import psutil  # which accelerate brings
+
+    return psutil.virtual_memory().total
+
+
+def check_room(config: TrainConfig, network: UNet, accelerator: Accelerator) -> None:
+    """Log what a step needs; warn if memory, or the disk with all the checkpoints, is too small."""
+    need = step_memory(network, config.batch_size // accelerator.num_processes)
+    logger.info("A step holds about %s in memory.", in_words(need))
+    if need > (there := memory_of(accelerator.device)):
+        logger.warning(
+            "%s are needed and this machine has %s: lower batch_size, channels or image_size",
+            in_words(need), in_words(there),
+        )  # fmt: skip
+    weights, folders = sum(w.nbytes for w in network.parameters()), config.keep_last + 1
+    need, free = 4 * weights * folders, shutil.disk_usage(config.out).free
+    if need > free:  # one checkpoint more than are kept, while it is written
+        logger.warning(
+            "the disk of %s has %s left, and %d checkpoints take %s: make room, or lower keep_last",
+            config.out, in_words(free), folders, in_words(need),
+        )  # fmt: skip
 
 
 def in_words(n: int) -> str:
     """Return a number of bytes with its unit."""
     return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.0f} MiB"
-
-
-def check_disk(network: UNet, config: TrainConfig) -> None:
-    """Warn if the disk has no room for the checkpoints of a run, one of them half written."""
-    weights = sum(weight.nbytes for weight in network.parameters())
-    need, free = 4 * weights * (config.keep_last + 1), shutil.disk_usage(config.out).free
-    if free < need:
-        logger.warning(
-            "the disk of %s has %s left, and %d checkpoints take %s: make room, or lower keep_last",
-            config.out, in_words(free), config.keep_last + 1, in_words(need),
-        )  # fmt: skip

@@ -21,21 +21,14 @@ from torch import Tensor, nn
 
 from tigerdiff.data.files import replacing
 from tigerdiff.data.tensors import to_uint8
-from tigerdiff.diffusion import NoiseSchedule, make_schedule
+from tigerdiff.diffusion import make_schedule
 from tigerdiff.sampling import ddim
 from tigerdiff.training import checkpoints
-from tigerdiff.training.checks import advice_on_divergence, starting_point
 from tigerdiff.training.config import TrainConfig
 from tigerdiff.training.ema import EMA
 from tigerdiff.training.examples import Examples, load_examples
-from tigerdiff.training.lock import locked
-from tigerdiff.training.log import RunLog
-from tigerdiff.training.machine import (
-    check_compiler,
-    check_disk,
-    check_memory,
-    make_accelerator,
-)
+from tigerdiff.training.folder import RunLog, advice_on_divergence, locked, starting_point
+from tigerdiff.training.machine import check_compiler, check_room, make_accelerator
 from tigerdiff.unet import UNet
 
 if TYPE_CHECKING:
@@ -58,7 +51,7 @@ def open_run(config: TrainConfig, stop: Event) -> Iterator[Run]:
     """Prepare a run, keep its folder for it, and save it if it is left early or interrupted.
 
     Nothing that an earlier run has left in ``config.out`` is changed before everything that can be
-    wrong has been checked. Raises what :func:`tigerdiff.train` says.
+    wrong has been checked.
     """
     accelerator = make_accelerator(config.device)
     if config.batch_size % accelerator.num_processes:
@@ -77,16 +70,10 @@ def open_run(config: TrainConfig, stop: Event) -> Iterator[Run]:
         if accelerator.is_main_process:  # the one that writes
             at_end.enter_context(locked(out))
             log = at_end.enter_context(closing(RunLog(out)))
-        checkpoint, start = starting_point(config, network)  # none may have come in between
-        if log:
-            check_memory(
-                network, config.batch_size // accelerator.num_processes, accelerator.device
-            )
-            check_disk(network, config)
+            check_room(config, network, accelerator)
         with accelerator.main_process_first():  # the others find the photos in the cache
             examples = load_examples(config, progress=accelerator.is_main_process)
         run = Run(config, accelerator, stop, network, examples, log)
-        run.begin(checkpoint, start)
         try:
             yield run
         except (GeneratorExit, KeyboardInterrupt):
@@ -95,28 +82,15 @@ def open_run(config: TrainConfig, stop: Event) -> Iterator[Run]:
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            there = checkpoints.complete_checkpoints(out)
-            raise OSError(
-                f"the disk of {out} is full: {there[-1].name if there else 'nothing'} is kept; "
-                "make room, then go on with --resume (resume=True)"
-            ) from error
+            raise OSError(f"the disk of {out} is full: {checkpoints.what_is_kept(out)}") from error
 
 
 class Run:
     """The state of a run: network, average and optimiser, steps done, measured and saved.
 
-    Args:
-        config: what decides the run.
-        accelerator: device, precision and processes.
-        stop: when it is set, the run saves and ends.
-        network: a fresh one, on the CPU.
-        examples: what is trained on.
-        log: of the process that writes; None for the others.
-
-    Attributes:
-        model: the network as training calls it: compiled, in mixed precision, over all processes.
-        step: number of steps done.
-        stopped: whether ``stop`` has been set in any process.
+    It begins where the checkpoint ends that is to be resumed. ``model`` is the network as training
+    calls it: compiled, in mixed precision, over all processes. ``log`` is None for the processes
+    that do not write.
     """
 
     def __init__(
@@ -135,32 +109,28 @@ class Run:
         self.ema = EMA(network, config.ema_decay)
         self.optimizer = accelerator.prepare(adamw(network, config.learning_rate))
         self.examples, self.content = examples, examples.content()
-        self.step = self.saved = 0
-        self.saved_loss = math.nan
         self.stopped, self.whole = False, True  # not whole: while an update is half done
         self.measured: list[Tensor] = []  # loss and gradient norm of the steps not yet logged
-
-    def begin(self, checkpoint: Path | None, start: int) -> None:
-        """Restore the checkpoint if there is one, then begin the log, and prepare the network."""
-        self.step = self.saved = start
-        scaler = self.accelerator.scaler
+        self.saved_loss = math.nan
+        checkpoint, self.step = starting_point(config, network)  # none may have come in between
+        self.saved = self.step
         if checkpoint:
-            state = checkpoints.restore(checkpoint, self.network, self.ema, self.optimizer)
-            if scaler and state.get("scaler"):
-                scaler.load_state_dict(state["scaler"])
-            self.warn_of_other_data(state)
-        if self.log:  # all is in order: only now change what an earlier run has left
-            self.saved_loss = self.log.begin(start)
+            self.restore(checkpoint)
+        if log:  # all is in order: only now change what an earlier run has left
+            self.saved_loss = log.begin(self.step)
             with replacing(self.out / "config.json") as part:
-                part.write_text(json.dumps(self.config.to_json(), indent=2) + "\n")
-        if self.config.compile:
-            self.network.compile()
-        self.model = self.accelerator.prepare(self.network)
-        images, labels = self.examples  # as bytes they fit on the device
-        self.examples = Examples(images if images is None else images.to(self.device), labels)
+                part.write_text(json.dumps(config.to_json(), indent=2) + "\n")
+        if config.compile:
+            network.compile()
+        self.model = accelerator.prepare(network)
+        if examples.images is not None:  # as bytes they fit on the device
+            self.examples = examples._replace(images=examples.images.to(self.device))
 
-    def warn_of_other_data(self, state: dict) -> None:
-        """Say so if the run was trained on other images than it is resumed with."""
+    def restore(self, checkpoint: Path) -> None:
+        """Go back to a checkpoint; warn if the run was trained on other images until then."""
+        state = checkpoints.restore(checkpoint, self.network, self.ema, self.optimizer)
+        if self.accelerator.scaler and state.get("scaler"):
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         then, now = state["images"], self.seen(state["step"])
         if then != now:
             logger.warning("data holds %d images now and held %d before", now, then)
@@ -202,8 +172,7 @@ class Run:
         if is_due(config.checkpoint_every, self.step, config.steps):
             self.save()
         if self.log and is_due(config.sample_every, self.step, config.steps):
-            path = self.out / "samples" / f"step-{self.step:06d}.png"
-            draw_grid(config, self.ema.model, self.schedule, path, self.stop)
+            self.draw_grid()
         # All processes learn here whether one of them is to stop.
         wish = torch.tensor(float(self.stop.is_set()), device=self.device)
         self.stopped = self.accelerator.reduce(wish, "sum").item() > 0
@@ -227,6 +196,18 @@ class Run:
             self.log.write(records, seconds)
         self.measured.clear()
         return records
+
+    def draw_grid(self) -> None:
+        """Write 16 samples as one picture, or nothing if ``stop`` is set before they are done."""
+        noise = torch.Generator().manual_seed(self.config.seed)
+        size = self.config.image_size
+        x = torch.randn(16, 3, size, size, generator=noise).to(self.device)
+        steps = ddim(self.ema.model, self.schedule, x, steps=min(50, self.config.T))
+        while not self.stop.is_set():
+            if (drawn := next(steps)).t == 0:
+                path = self.out / "samples" / f"step-{self.step:06d}.png"
+                checkpoints.save_grid(to_uint8(drawn.xt).cpu(), path)
+                break
 
     def save(self) -> None:
         """Write a checkpoint, unless this step has one."""
@@ -252,19 +233,6 @@ class Run:
 def adamw(network: nn.Module, learning_rate: float) -> torch.optim.AdamW:
     """Return the optimiser of :func:`tigerdiff.train`."""
     return torch.optim.AdamW(network.parameters(), learning_rate, (0.9, 0.99), fused=True)
-
-
-def draw_grid(
-    config: TrainConfig, model: nn.Module, schedule: NoiseSchedule, path: Path, stop: Event
-) -> None:
-    """Write 16 samples as one picture, or nothing if ``stop`` is set before they are done."""
-    noise = torch.Generator().manual_seed(config.seed)
-    x = torch.randn(16, 3, config.image_size, config.image_size, generator=noise)
-    steps = ddim(model, schedule, x.to(schedule.alpha_bar.device), steps=min(50, config.T))
-    while not stop.is_set():
-        if (drawn := next(steps)).t == 0:
-            checkpoints.save_grid(to_uint8(drawn.xt).cpu(), path)
-            break
 
 
 def is_due(every: int, step: int, last: int) -> bool:

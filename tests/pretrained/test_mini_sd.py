@@ -21,7 +21,7 @@ from tigerdiff import MINI_PATH, caption, load_pipeline, paint, to_float
 from tigerdiff.tigers.captions import VOCABULARY
 from tigerdiff.tigers.tiger import CHOICES, series
 
-RESULTS = Path(__file__).parent.parent / "bench/results/mini-sd-tiger.json"
+RESULTS = Path(__file__).parents[2] / "bench/results/mini-sd-tiger.json"
 MAX_BYTES = 24_000_000
 WEIGHTS = sorted(MINI_PATH.rglob("*.safetensors"))
 PLAIN = """

@@ -36,7 +36,7 @@ from tigerdiff.training.checkpoints import load_checkpoint
 from tigerdiff.training.config import TrainConfig
 from tigerdiff.training.loop import train
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(
     {"ddpm-tiger-64", *(path.name for path in WEIGHTS.glob("*") if pretrained.is_exported(path))}
 )

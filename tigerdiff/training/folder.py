@@ -1,0 +1,162 @@
+"""A run's folder: where it resumes, one run at a time, also after a kill, and its two logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
+
+from tigerdiff.data.files import replacing
+from tigerdiff.training import checkpoints
+from tigerdiff.training.config import TrainConfig
+from tigerdiff.unet import UNet
+
+RUINED = 10.0  # a loss far above 1, which is what answering 0 gets: the weights are of no use
+MAY_CHANGE = {  # when a run is resumed
+    *("data", "out", "steps", "learning_rate", "compile", "checkpoint_every", "sample_every"),
+    *("keep_last", "resume", "conditional", "device"),
+}
+COLUMNS = "step,loss,images_per_second,learning_rate,seconds"
+
+logger = logging.getLogger(__name__)
+
+
+def check_same_run(config: TrainConfig, network: UNet, state: dict[str, Any]) -> None:
+    """Raise ValueError, naming the argument, unless a checkpoint of this state can be resumed."""
+    now = config.to_json()
+    pairs = [(name, now.get(name), then) for name, then in state["config"].items()]
+    for name in sorted(state["network"].keys() | network.config):
+        pairs.append((f"network {name}", network.config.get(name), state["network"].get(name)))
+    for name, ours, then in pairs:
+        if name not in MAY_CHANGE and (ours or None) != (then or None):  # no classes: {} or None
+            raise ValueError(
+                f"{name} is {ours!r} but the run in {config.out} has {then!r}: "
+                f"resume with the same {name}, or start a new run in another folder"
+            )
+
+
+def starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, int]:
+    """Return the checkpoint to go on from and its step, or (None, 0); raise if that is wrong."""
+    if not config.resume:
+        if there := checkpoints.complete_checkpoints(config.out):
+            raise FileExistsError(
+                f"{config.out} holds a run already ({there[-1].name}): go on with --resume "
+                "(resume=True), or choose another out"
+            )
+        return None, 0
+    folder = checkpoints.find_checkpoint(config.out)
+    state = checkpoints.read_state(folder)
+    check_same_run(config, network, state)
+    return folder, state["step"]
+
+
+def advice_on_divergence(config: TrainConfig, step: int, saved_loss: float) -> str:
+    """Return the sentence on a loss that is no longer finite, or whose gradient is not.
+
+    Where the loss of the newest checkpoint is large, that one is ruined too.
+    """
+    there = checkpoints.complete_checkpoints(config.out)
+    lower = f"a lower learning rate than {config.learning_rate:g} (--learning-rate)"
+    remedy = f"start again in another folder, with {lower}"
+    if there and saved_loss < RUINED:
+        remedy = f"go on from {there[-1].name} with --resume (resume=True) and {lower}"
+    return f"the loss or its gradient is no longer finite at step {step}: {remedy}"
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep a run's folder for this process; the system gives it back when the process ends.
+
+    Raises:
+        FileExistsError: if another process is training in it, with its number and since when.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    owner = out / ".owner.json"
+    # A notebook may leave a run in the middle and start the cell again: the same process may.
+    lock = FileLock(out / ".lock", timeout=0, thread_local=False, is_singleton=True)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise FileExistsError(
+            f"{out} is in use{described(owner)}: wait until it ends, or choose another out"
+        ) from None
+    except (NotImplementedError, OSError) as error:
+        logger.warning("%s cannot be locked (%s): do not start a second run in it", out, error)
+        yield
+        return
+    try:
+        own = {"process": os.getpid(), "computer": socket.gethostname(), "since": time.time()}
+        owner.write_text(json.dumps(own) + "\n", encoding="utf-8")
+        yield
+    finally:
+        if not lock.is_locked or lock.lock_counter <= 1:
+            owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def described(owner: Path) -> str:
+    """Say in a clause who has a folder and for how long, as far as it is known."""
+    try:
+        who = json.loads(owner.read_text(encoding="utf-8"))
+        minutes = (time.time() - who["since"]) / 60
+        return f" by process {who['process']} on {who['computer']} for {minutes:.0f} minutes"
+    except (OSError, ValueError, KeyError, TypeError):  # it is just being written
+        return " by another run"
+
+
+class RunLog:
+    """The files log.csv, a line for each step, and log.txt, the warnings, in a run's folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.path = out / "log.csv"
+        self.table: IO[bytes] | None = None
+        # The warnings name photos, which need not be UTF-8.
+        self.warnings = logging.FileHandler(
+            out / "log.txt", encoding="utf-8", errors="backslashreplace"
+        )
+        self.warnings.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self.warnings.setLevel(logging.WARNING)
+        logging.getLogger("tigerdiff").addHandler(self.warnings)
+
+    def begin(self, start: int) -> float:
+        """Open log.csv without the lines after ``start``, which come again, and half a line.
+
+        Returns:
+            The loss in the last line that stays; NaN where there is none.
+        """
+        kept = []
+        if start and self.path.exists():
+            rows = [line.split(",") for line in self.path.read_text().splitlines()[1:]]
+            kept = [row for row in rows if len(row) == 5 and int(row[0]) <= start]
+        self.seconds = float(kept[-1][-1]) if kept else 0.0
+        self.loss = float(kept[-1][1]) if kept else math.nan
+        with replacing(self.path) as part:
+            part.write_text("\n".join([COLUMNS, *(",".join(row) for row in kept)]) + "\n")
+        self.table = self.path.open("ab", buffering=0)  # on a full disk nothing waits
+        return self.loss
+
+    def write(self, records: Sequence[tuple[int, float, float, float]], seconds: float) -> None:
+        """Add (step, loss, images per second, learning rate) of steps that took ``seconds``."""
+        assert self.table is not None, "begin() comes first"
+        lines = []
+        for step, loss, speed, learning_rate in records:
+            self.seconds += seconds / len(records)
+            lines.append(f"{step},{loss:.6g},{speed:.4g},{learning_rate:.6g},{self.seconds:.3f}\n")
+        self.table.write("".join(lines).encode())
+        self.loss = records[-1][1]
+
+    def close(self) -> None:
+        """Close both files."""
+        logging.getLogger("tigerdiff").removeHandler(self.warnings)
+        self.warnings.close()
+        if self.table:
+            self.table.close()
