@@ -176,7 +176,7 @@ def test_without_a_gpu_auto_is_the_miniature_and_says_why_in_one_line(pipe, capf
     assert out.count("\n") == 1 and err == ""
     assert out.startswith("tiny on the CPU: ")
     assert "slow without a GPU: choose one (in Colab, Runtime > Change runtime type > T4)" in out
-    assert f'load_pipeline("{FULL}"), 2.7 GB, licence {FULL[0].licence}\n' in out
+    assert f'load_pipeline("{FULL}"), 2.7 GB, licence {stable_diffusion.FULL_LICENCE}\n' in out
 
 
 def test_the_half_precision_variant_is_taken_where_there_is_one(copy, pipe, capfd):
