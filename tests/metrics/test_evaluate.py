@@ -31,6 +31,7 @@ from tigerdiff.pretrained import load as pretrained
 from tigerdiff.pretrained.load import export_run
 from tigerdiff.tigers.paint import procedural_tigers
 from tigerdiff.training import checkpoints as runs
+from tigerdiff.training import stored
 from tigerdiff.training.config import TrainConfig
 from tigerdiff.training.loop import train
 
@@ -356,7 +357,7 @@ def test_the_table_is_said_though_the_results_cannot_be_kept(tigers, tmp_path, m
 
     words = ["evaluate", "--images", str(tigers), "--out", str(tmp_path / "a.json")]
     monkeypatch.setattr(sys, "argv", ["tigerdiff", *words])
-    monkeypatch.setattr(_results, "write", full)
+    monkeypatch.setattr(stored, "write_json", full)
     with pytest.raises(SystemExit):
         cli.main()
     said, err = capfd.readouterr()
@@ -399,13 +400,13 @@ def test_results_of_another_command_are_kept(evaluate, tigers, tmp_path):
 
 def test_results_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     out = tmp_path / "results.json"
-    _results.write({"command": "a"}, out)
+    stored.write_json({"command": "a"}, out)
 
     def full(*arguments):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(_files.os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        _results.write({"command": "b"}, out)
+        stored.write_json({"command": "b"}, out)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
     assert json.loads(out.read_text()) == {"command": "a"}

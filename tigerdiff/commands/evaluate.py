@@ -68,6 +68,7 @@ def evaluate_command(
     from tigerdiff.commands import pictures, results
     from tigerdiff.devices import find_device
     from tigerdiff.pretrained.load import find_pretrained, read_card
+    from tigerdiff.training import stored
 
     command, where = typed(["tigerdiff", *sys.argv[1:]]), find_device(device)
     painter = str(where) if where.type == "cuda" else "cpu"
@@ -90,7 +91,7 @@ def evaluate_command(
         logger.warning("%d of the pictures are in the reference too: too small a distance", same)
     found = results.measure(shown, real, floor, training)
     try:
-        results.write(results.provenance(command, seed) | found, out)
+        stored.write_json(results.provenance(command, seed) | found, out)
     finally:  # what took an hour is shown also where it cannot be kept
         typer.echo(results.table(found))
     typer.echo(f"\n{out}: these, the seeds and the versions")

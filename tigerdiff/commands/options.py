@@ -28,9 +28,6 @@ def with_options(
         least: the smallest value of whole numbers.
         groups: heading in the help to its options; of a dataclass only these become options.
         config: the dataclass whose fields a command with ``**options`` takes.
-
-    Returns:
-        A decorator, which leaves the function itself as it is.
     """
     headings = {name: heading for heading, names in groups.items() for name in names}
 

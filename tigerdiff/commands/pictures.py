@@ -60,9 +60,7 @@ def painted_pictures(n: int, size: int, seed: int, device: str = "cpu") -> Pictu
 def folder_pictures(folder: Path, n: int | None, seed: int, size: int | None = None) -> Pictures:
     """Return the pictures of a folder, or n that the seed chooses, with what its table says.
 
-    Raises:
-        ValueError: its metadata.csv has attributes, but not those of every picture.
-        FileNotFoundError, NotADirectoryError: as :func:`tigerdiff.load_folder`.
+    Raise ValueError if its metadata.csv has attributes, but not those of every picture.
     """
     sides = {} if size else short_sides(folder)
     usual = statistics.median_low(sides.values() or [LARGEST])
@@ -157,12 +155,7 @@ def shared(pictures: Pictures, reference: Pictures) -> int:
 
 
 def check_reference(source: str, checkpoint: Path | None) -> None:
-    """Raise unless there is such a reference, also for what a checkpoint draws, if that is given.
-
-    Raises:
-        NotADirectoryError: it is no folder.
-        ValueError: it has too few pictures, or the network draws smaller ones than are painted.
-    """
+    """Raise unless there is such a reference, also for what a checkpoint draws, where given."""
     if source != "painted" and not Path(source).expanduser().is_dir():
         raise NotADirectoryError(f"--reference must be 'painted' or a folder, and {source} is none")
     if checkpoint is None:

@@ -15,7 +15,6 @@ import torch
 
 from tigerdiff.commands.pictures import Pictures, check_enough
 from tigerdiff.commands.shell import check_place
-from tigerdiff.data.files import replacing
 from tigerdiff.metrics.distances import frechet_distance, kernel_distance, nearest_neighbours
 from tigerdiff.metrics.prompts import judge, prompt_accuracy
 from tigerdiff.tigers.tiger import CHOICES
@@ -29,13 +28,8 @@ def measure(
     """Measure pictures against a reference, and beside them the floor, which is as real as that.
 
     The floor, as many other real pictures, shows how small a distance can be. Copies are looked for
-    among the training pictures, or in the reference if those are not known.
-
-    Returns:
-        What :func:`table` prints, ready for JSON.
-
-    Raises:
-        ValueError: there are fewer than 20 pictures.
+    among the training pictures, or in the reference if those are not known. The results are ready
+    for JSON. Raise ValueError if there are fewer than 20 pictures.
     """
     for x in (pictures, reference):
         check_enough(x)
@@ -93,12 +87,6 @@ def check_out(out: Path, command: str) -> None:
         same = False
     if out.exists() and not same:
         raise FileExistsError(f"{out} exists and is not of this command: choose another --out")
-
-
-def write(results: dict[str, Any], out: Path) -> None:
-    """Write results as JSON, whole or not at all."""
-    with replacing(out) as part:
-        part.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def table(results: dict[str, Any]) -> str:

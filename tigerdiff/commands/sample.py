@@ -94,11 +94,7 @@ def sample_command(
 
 
 def asked_for(words: dict[str, str], pairs: list[str]) -> dict[str, str]:
-    """Return attributes and words: those of the short options, and NAME=WORD pairs.
-
-    Raises:
-        ValueError: if one is no such pair, or an attribute comes twice.
-    """
+    """Return attributes and words: those of the short options, and NAME=WORD pairs."""
     for pair in pairs:
         name, equals, word = pair.partition("=")
         if not (name and equals and word):

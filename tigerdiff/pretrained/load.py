@@ -10,7 +10,6 @@ package, is imported only where a model of the Hub is asked for.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +21,8 @@ from safetensors.torch import load, save
 from tigerdiff.data.files import replacing
 from tigerdiff.diffusion import NoiseSchedule
 from tigerdiff.training import checkpoints as runs
-from tigerdiff.training.damage import damage_named, read_json, set_weights
 from tigerdiff.training.folder import MAY_CHANGE
+from tigerdiff.training.stored import damage_named, read_json, set_weights, write_json
 from tigerdiff.unet import UNet
 
 FORMAT = 1  # of an exported folder: raise it when an older tigerdiff could not read a newer one
@@ -121,9 +120,8 @@ def save_pretrained(
         "tigerdiff": version("tigerdiff"),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    for file, content in (("config.json", config), ("card.json", {**(card or {}), **own})):
-        with replacing(folder / file) as part:
-            part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(config, folder / "config.json")
+    write_json({**(card or {}), **own}, folder / "card.json")
     return folder
 
 
@@ -149,11 +147,7 @@ def export_run(run: str | Path, folder: str | Path, card: dict[str, Any] | None 
 
 
 def find_pretrained(name: str | Path, *, revision: str | None = None) -> Path:
-    """Return the exported folder or the checkpoint of a name as :func:`load_pretrained` takes it.
-
-    Raises:
-        FileNotFoundError, ConnectionError, PermissionError, ValueError: as load_pretrained.
-    """
+    """Return the exported folder or checkpoint of a name as :func:`load_pretrained` takes it."""
     path = Path(name).expanduser()
     shipped = sorted(folder.name for folder in WEIGHTS.glob("*") if is_exported(folder))
     from_hub = isinstance(name, str) and HUB_ID.fullmatch(name) and not path.exists()
@@ -179,11 +173,7 @@ def is_exported(folder: Path) -> bool:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return network, schedule and T of an exported folder or a checkpoint.
-
-    Raises:
-        ValueError: it is damaged, or written by a newer tigerdiff.
-    """
+    """Return network, schedule and T of an exported folder or a checkpoint."""
     if not is_exported(folder):
         state = runs.read_state(folder)
         return {"network": state["network"]} | {x: state["config"][x] for x in ("schedule", "T")}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from tigerdiff.training.damage import damage_named, read_json
+from tigerdiff.training.stored import damage_named, read_json
 
 # A part's weights: one file or numbered ones, perhaps in float16, and no other variant.
 PART_FILE = re.compile(r"(?:model|diffusion_pytorch_model)(\.fp16)?(?:-\d+-of-\d+)?\.safetensors")
@@ -19,14 +19,9 @@ OPTIONAL = {"safety_checker", "feature_extractor", "image_encoder"}  # a pipelin
 
 
 def pipeline_files(folder: Path, names: Sequence[str]) -> list[str]:
-    """Choose the files of a pipeline to load: each part's settings and its weights, once.
+    """Choose from all files of a pipeline those to load: each part's settings and weights, once.
 
-    Args:
-        folder: where its model_index.json is.
-        names: of all files, with their folders.
-
-    Raises:
-        ValueError: that is no pipeline, or a part is missing or has no safetensors.
+    Raise ValueError if that is no pipeline, or a part is missing or has no safetensors.
     """
     chosen = []
     for part in read_pipeline(folder)[1]:
@@ -48,8 +43,7 @@ def pipeline_files(folder: Path, names: Sequence[str]) -> list[str]:
 def read_pipeline(folder: Path) -> tuple[str, list[str]]:
     """Return the class of a pipeline and the names of its parts, which are those of its folders.
 
-    Raises:
-        ValueError: its model_index.json is missing or damaged, or asks for code of the folder's.
+    Raise ValueError if its index is missing or damaged, or asks for code of the folder's.
     """
     path = folder / INDEX
     if not path.is_file():
@@ -69,8 +63,7 @@ def read_pipeline(folder: Path) -> tuple[str, list[str]]:
 def part_sizes(folder: Path, files: Sequence[str]) -> dict[str, int]:
     """Return the number of weights of each part, as the headers of its files say.
 
-    Raises:
-        ValueError: a file is damaged; one that was cut short is noticed too.
+    Raise ValueError if a file is damaged; one that was cut short is noticed too.
     """
     sizes: dict[str, int] = {}
     for file in files:

@@ -27,7 +27,7 @@ from tigerdiff.pretrained.pipeline_files import (
     pipeline_files,
     read_pipeline,
 )  # fmt: skip
-from tigerdiff.training.damage import damage_named
+from tigerdiff.training.stored import damage_named
 
 MINI_PATH = WEIGHTS / "mini-sd-tiger"  #: the folder of the miniature, an ordinary pipeline
 GPU = "Runtime > Change runtime type > T4"

@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tigerdiff.diffusion import NoiseSchedule, make_schedule
-from tigerdiff.training.damage import damage_named, read_json, set_weights
 from tigerdiff.training.ema import EMA
+from tigerdiff.training.stored import damage_named, read_json, set_weights
 from tigerdiff.unet import UNet
 
 FORMAT = 1  # of a checkpoint: raise it when an older tigerdiff could not read a newer one
@@ -144,11 +144,7 @@ def restore(
 ) -> dict[str, Any]:
     """Put a checkpoint's whole state into a model, its average and its optimiser, in place.
 
-    Returns:
-        What its state.json says.
-
-    Raises:
-        ValueError: if the checkpoint is damaged.
+    Return what its state.json says. Raise ValueError if the checkpoint is damaged.
     """
     state = read_state(folder)
     for network, file in ((model, FILES[0]), (ema.model, FILES[1])):
@@ -171,8 +167,7 @@ def restore(
 def find_checkpoint(path: str | Path) -> Path:
     """Return the newest complete checkpoint of a run's folder, or ``path`` if it is a checkpoint.
 
-    Raises:
-        FileNotFoundError: if there is none.
+    Raise FileNotFoundError if there is none.
     """
     path = Path(path).expanduser()
     missing = [file for file in FILES if not (path / file).is_file()]
@@ -196,11 +191,7 @@ def complete_checkpoints(out: str | Path) -> list[Path]:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """Return what a checkpoint's state.json says.
-
-    Raises:
-        ValueError: if it is damaged, or written by a newer tigerdiff.
-    """
+    """Return what a checkpoint's state.json says; raise ValueError if it is damaged."""
     return read_json(folder / "state.json", REMEDY, STATE, FORMAT)
 
 

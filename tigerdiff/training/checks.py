@@ -37,11 +37,7 @@ def check_size(size: int) -> None:
 
 
 def number(name: str, value: Any, kind: Any, rule: str, fits: Callable[[Any], bool]) -> int | float:
-    """Return an integral or real number, NumPy's too, as an int or a float.
-
-    Raises:
-        ValueError: if it is not of this kind or does not fit the rule, which is given in words too.
-    """
+    """Return an integral or real number, NumPy's too, as an int or a float, if it fits the rule."""
     if not isinstance(value, kind) or isinstance(value, bool) or not fits(value):
         raise ValueError(f"{name} must be {rule} (got {value!r})")
     return int(value) if kind is numbers.Integral else float(value)

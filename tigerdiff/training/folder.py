@@ -76,8 +76,7 @@ def advice_on_divergence(config: TrainConfig, step: int, saved_loss: float) -> s
 def locked(out: Path) -> Iterator[None]:
     """Keep a run's folder for this process; the system gives it back when the process ends.
 
-    Raises:
-        FileExistsError: if another process is training in it, with its number and since when.
+    Raise FileExistsError if another process is training in it, with its number and since when.
     """
     out.mkdir(parents=True, exist_ok=True)
     owner = out / ".owner.json"

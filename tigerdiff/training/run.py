@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import math
 import time
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tigerdiff.data.files import replacing
 from tigerdiff.data.tensors import to_uint8
 from tigerdiff.diffusion import make_schedule
 from tigerdiff.sampling import ddim
@@ -29,6 +27,7 @@ from tigerdiff.training.ema import EMA
 from tigerdiff.training.examples import Examples, load_examples
 from tigerdiff.training.folder import RunLog, advice_on_divergence, locked, starting_point
 from tigerdiff.training.machine import check_compiler, check_room, make_accelerator
+from tigerdiff.training.stored import write_json
 from tigerdiff.unet import UNet
 
 if TYPE_CHECKING:
@@ -118,8 +117,7 @@ class Run:
             self.restore(checkpoint)
         if log:  # all is in order: only now change what an earlier run has left
             self.saved_loss = log.begin(self.step)
-            with replacing(self.out / "config.json") as part:
-                part.write_text(json.dumps(config.to_json(), indent=2) + "\n")
+            write_json(config.to_json(), self.out / "config.json")
         if config.compile:
             network.compile()
         self.model = accelerator.prepare(network)

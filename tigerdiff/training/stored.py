@@ -1,4 +1,4 @@
-"""Files that may be damaged: one sentence says which, in what way, and what to do."""
+"""JSON and weights in files: written whole; where one is damaged, a sentence names the remedy."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from tigerdiff.data.files import replacing
+
 
 @contextmanager
 def damage_named(path: Path, remedy: str) -> Iterator[None]:
-    """Turn the errors of reading a file, and of using what is in it, into one ValueError.
-
-    Args:
-        path: the file; if it is missing, its folder counts as damaged.
-        remedy: what to do about it.
-    """
+    """Turn the errors of reading a file, and of using what is in it, into one ValueError."""
     try:
         yield
     except FileNotFoundError as error:
@@ -41,8 +38,7 @@ def read_json(
 ) -> dict[str, Any]:
     """Return the object in a JSON file, with an entry of its kind for each name.
 
-    Raises:
-        ValueError: if it is missing or damaged, or its format is another, as of a newer tigerdiff.
+    Raise ValueError if it is missing or damaged, or its format is that of a newer tigerdiff.
     """
     with damage_named(path, remedy):
         content = json.loads(path.read_bytes())
@@ -58,6 +54,12 @@ def read_json(
             if not isinstance(content.get(name), kind):
                 raise ValueError(f"its {name} is missing or not what it should be")
     return content
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Write an object as JSON, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def set_weights(
