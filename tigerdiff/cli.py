@@ -4,8 +4,6 @@ The commands are in `commands`. They import torch when they need it, so that hel
 nothing is imported before Ctrl-C is handled.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import traceback

@@ -1,7 +1,5 @@
 """The commands of ``tigerdiff``, put together."""
 
-from __future__ import annotations
-
 import inspect
 from importlib.metadata import version
 from typing import Annotated

@@ -8,17 +8,13 @@ from pathlib import Path
 
 import typer
 
-from tigerdiff.commands.options import FEWEST, SAMPLERS, with_options
+from tigerdiff.commands.options import FEWEST, LEAST, METAVARS, with_options
 from tigerdiff.commands.shell import typed
 
 logger = logging.getLogger(__name__)
-METAVARS = {
-    **{"images": "DIR", "checkpoint": "NAME|DIR", "sampler": SAMPLERS, "device": "cpu|cuda|mps"},
-    **{"reference": "painted|DIR", "out": "FILE"},
-}
 
 
-@with_options(METAVARS, {"n": FEWEST, "steps": 1, "seed": 0}, {})
+@with_options(METAVARS | {"images": "DIR", "reference": "painted|DIR"}, LEAST | {"n": FEWEST})
 def evaluate_command(
     images: Path | None = None,
     checkpoint: str | None = None,

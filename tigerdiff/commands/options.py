@@ -1,7 +1,5 @@
 """Options of the command line, which are read from a signature and its docstring."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +10,15 @@ import typer
 
 FEWEST = 20  # pictures that can be judged, as the kernel distance needs
 SAMPLERS = "ddpm|ddim|dpm_solver|heun"
+METAVARS = {"checkpoint": "NAME|DIR", "sampler": SAMPLERS, "device": "cpu|cuda|mps", "out": "FILE"}
+LEAST = {"n": 1, "steps": 1, "seed": 0}
 KINDS: dict[str, Any] = {"int": int, "float": float, "bool": bool, "list[str]": list[str]}
 
 
 def with_options(
-    metavars: Mapping[str, str],
-    least: Mapping[str, int],
-    groups: Mapping[str | None, Sequence[str]],
+    metavars: Mapping[str, str] = METAVARS,
+    least: Mapping[str, int] = LEAST,
+    groups: Mapping[Any, Sequence[str]] | None = None,
     config: type | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options that its own signature and docstring describe, or a dataclass's.
@@ -29,7 +29,7 @@ def with_options(
         groups: heading in the help to its options; of a dataclass only these become options.
         config: the dataclass whose fields a command with ``**options`` takes.
     """
-    headings = {name: heading for heading, names in groups.items() for name in names}
+    headings = {name: heading for heading, names in (groups or {}).items() for name in names}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         known = inspect.signature(config or command).parameters

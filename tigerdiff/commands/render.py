@@ -11,7 +11,7 @@ from tigerdiff.commands.options import with_options
 from tigerdiff.commands.shell import go_on_command, on_ending
 
 
-@with_options({"out": "DIR"}, {"n": 1, "seed": 0}, {})
+@with_options({"out": "DIR"})
 def render_command(
     out: Path = Path("tigers"), n: int = 64, size: int = 128, seed: int = 0, resume: bool = False
 ) -> None:

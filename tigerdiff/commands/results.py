@@ -1,7 +1,5 @@
 """What ``tigerdiff evaluate`` finds: the measures, a table and a file of them."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

@@ -7,19 +7,14 @@ from typing import Any
 
 import typer
 
-from tigerdiff.commands.options import SAMPLERS, with_options
+from tigerdiff.commands.options import METAVARS, with_options
 from tigerdiff.commands.shell import check_place
 
-METAVARS = {
-    **{"checkpoint": "NAME|DIR", "out": "FILE", "sampler": SAMPLERS, "device": "cpu|cuda|mps"},
-    **dict.fromkeys(("fur", "backdrop", "mouth", "age"), "WORD"), "condition": "NAME=WORD",
-}  # fmt: skip
-CONDITION = ("fur", "backdrop", "mouth", "age", "condition", "guidance")
+WORDS = {"fur": "WORD", "backdrop": "WORD", "mouth": "WORD", "age": "WORD"}
+CONDITION = {"Condition, for a conditional network": (*WORDS, "condition", "guidance")}
 
 
-@with_options(
-    METAVARS, {"n": 1, "steps": 1, "seed": 0}, {"Condition, for a conditional network": CONDITION}
-)
+@with_options(METAVARS | WORDS | {"condition": "NAME=WORD"}, groups=CONDITION)
 def sample_command(
     checkpoint: str,
     out: Path = Path("grid.png"),

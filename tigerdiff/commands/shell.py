@@ -1,7 +1,5 @@
 """What a command knows of the shell it was typed in: its own words, and the signals that end it."""
 
-from __future__ import annotations
-
 import errno
 import io
 import os
@@ -16,11 +14,7 @@ from pathlib import Path
 from typing import Any
 
 # Ctrl-C, the end of a job, a closed terminal, and what clusters announce the end of a job with.
-ENDING = [
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-    if hasattr(signal, name)
-]
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 
 
 def on_ending(handler: Callable[..., Any]) -> None:
@@ -28,9 +22,9 @@ def on_ending(handler: Callable[..., Any]) -> None:
 
     Ctrl-C is handled also where a shell has it ignored, as for jobs in the background.
     """
-    for number in ENDING:
-        hangs_up = number == getattr(signal, "SIGHUP", None)
-        if not (hangs_up and signal.getsignal(number) == signal.SIG_IGN):
+    for name in ENDING:
+        number = getattr(signal, name, None)  # Windows has not all of them
+        if number and not (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
             signal.signal(number, handler)
 
 

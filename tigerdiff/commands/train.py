@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tigerdiff.commands.options import with_options
+from tigerdiff.commands.options import METAVARS, with_options
 from tigerdiff.commands.shell import go_on_command, on_ending, program, typed
 from tigerdiff.training.config import LEAST, TrainConfig
 
@@ -26,13 +26,10 @@ GROUPS = {
     OPTIMISATION: ("batch_size", "learning_rate", "warmup_steps", "ema_decay", "compile"),
     FILES: ("checkpoint_every", "keep_last", "sample_every"),
 }
-METAVARS = {
-    **{"data": "DIR|painted", "out": "DIR", "device": "cpu|cuda|mps"},
-    **{"prediction": "eps|x0|v", "schedule": "linear|cosine"},
-}
+OWN = {"data": "DIR|painted", "out": "DIR", "prediction": "eps|x0|v", "schedule": "linear|cosine"}
 
 
-@with_options(METAVARS, LEAST, GROUPS, TrainConfig)
+@with_options(METAVARS | OWN, LEAST, GROUPS, TrainConfig)
 def train_command(**options: Any) -> None:
     """Train on a folder of photos, or on painted tigers.
 

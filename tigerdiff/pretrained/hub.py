@@ -4,8 +4,6 @@ huggingface_hub does the work, in a process of its own: a time limit or Ctrl-C e
 and what it has not finished is not in the cache.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging
@@ -24,7 +22,7 @@ from huggingface_hub.utils import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
-)
+)  # fmt: skip
 
 ANSWER_SECONDS = 10.0
 DOWNLOAD_SECONDS = 3600.0
@@ -117,9 +115,8 @@ def names_in(folder: Path) -> list[str]:
 def _online(
     repo_id: str, first: str, choose: Choose, before: Before, max_bytes: int, revision: str
 ) -> Path:
-    info = HfApi().model_info(
-        repo_id, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS
-    )
+    about = {"files_metadata": True, "timeout": ANSWER_SECONDS}
+    info = HfApi().model_info(repo_id, revision=revision, **about)
     there = {sibling.rfilename: sibling for sibling in info.siblings or []}
     names = [first]
     if first in there:  # if the Hub gives this file, it gives all

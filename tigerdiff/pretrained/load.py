@@ -7,8 +7,6 @@ folders in ``weights/``. What needs huggingface_hub, which takes longer to impor
 package, is imported only where a model of the Hub is asked for.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from importlib.metadata import version

@@ -1,7 +1,5 @@
 """Which files a pipeline of diffusers consists of, in a folder or on the Hub."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

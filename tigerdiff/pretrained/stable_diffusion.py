@@ -4,8 +4,6 @@ The pipeline is all diffusers'; this module decides which weights, how precise, 
 memory, and says so. It reads safetensors, never pickles, and runs no code that comes with a model.
 """
 
-from __future__ import annotations
-
 import importlib
 import warnings
 from collections.abc import Iterator

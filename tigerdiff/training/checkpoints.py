@@ -3,8 +3,6 @@
 Weights and the optimiser's moments are safetensors, the rest is JSON: nothing is ever unpickled.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import math

@@ -1,7 +1,5 @@
 """What a run's arguments must be, said in one sentence where they are not."""
 
-from __future__ import annotations
-
 import numbers
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """An average of the weights over training, which draws better pictures than the last weights do."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

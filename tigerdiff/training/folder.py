@@ -1,7 +1,5 @@
 """A run's folder: where it resumes, one run at a time, also after a kill, and its two logs."""
 
-from __future__ import annotations
-
 import json
 import logging
 import math

@@ -5,8 +5,6 @@ steps, a power cut and 10 more give bit for bit what 20 steps give (on the CPU).
 whole batch, of which each process takes its part, so that their number does not matter either.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from threading import Event
 

@@ -1,7 +1,5 @@
 """JSON and weights in files: written whole; where one is damaged, a sentence names the remedy."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
