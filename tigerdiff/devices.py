@@ -49,6 +49,16 @@ def has_bfloat16(device: torch.device | None = None) -> bool:
     return any(getattr(torch.cpu, name, bool)() for name in units)
 
 
+def memory_of(device: torch.device) -> tuple[int, int]:
+    """Return the bytes of memory that are free on a device, and that it has in all."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)
+    import psutil  # which accelerate brings
+
+    memory = psutil.virtual_memory()
+    return memory.available, memory.total
+
+
 def precision_on(device: torch.device) -> str:
     """Return how accelerate trains on a device: "bf16", "fp16" on CUDA without it, or "no"."""
     if has_bfloat16(device):

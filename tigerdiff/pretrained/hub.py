@@ -71,19 +71,10 @@ def fetch(
 ) -> Path:
     """Return the folder in the Hub's cache that holds the chosen files of a repository.
 
-    Offline, or if the Hub does not answer, that is what the cache has.
-
-    Args:
-        repo_id: "owner/name".
-        first: a small file, in no folder of its own, which such a repository must have.
-        choose: the files wanted, of the folder that has ``first`` and the names of all files.
-        before: called before the download with the size in bytes of each file that the cache
-            lacks, and the licence; what it raises is raised.
-        max_bytes: the most that is downloaded.
-        revision: a branch, a tag or a commit.
-
-    Raises:
-        FileNotFoundError, PermissionError, ConnectionError, ValueError: in a sentence, why not.
+    Offline, or if the Hub does not answer, that is what the cache has. ``first`` is a small file
+    that such a repository must have; ``choose`` names the files wanted, given the folder that has
+    ``first`` and the names of all files. ``before`` is called ahead of a download with the bytes of
+    each file that the cache lacks, and the licence; what it raises is raised.
     """
     try:
         if not constants.HF_HUB_OFFLINE:

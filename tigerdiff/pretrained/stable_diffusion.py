@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tigerdiff.devices import find_device, has_bfloat16
+from tigerdiff.devices import find_device, has_bfloat16, memory_of
 from tigerdiff.pretrained import hub as _hub
 from tigerdiff.pretrained.load import HUB_ID, WEIGHTS
 from tigerdiff.pretrained.pipeline_files import (
@@ -215,9 +215,9 @@ def _too_large(name: str, device: torch.device, needed: float) -> MemoryError:
 
 def _place(device: torch.device) -> tuple[str, float]:
     """What it is called, and how many bytes of its memory are free."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device), torch.cuda.mem_get_info(device)[0]
-    return f"the {device.type.upper()}", _imported("psutil")[0].virtual_memory().available
+    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if cuda else f"the {device.type.upper()}"
+    return name, memory_of(device)[0]
 
 
 def _gb(size: float) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from tigerdiff.devices import find_device, precision_on
+from tigerdiff.devices import find_device, memory_of, precision_on
 from tigerdiff.training.config import TrainConfig
 from tigerdiff.unet import UNet
 
@@ -74,20 +74,11 @@ def step_memory(network: UNet, batch_size: int) -> int:
     )  # weights, their gradients, average and two moments
 
 
-def memory_of(device: torch.device) -> int:
-    """Return the bytes of memory that a device has in all."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[1]
-    import psutil  # which accelerate brings
-
-    return psutil.virtual_memory().total
-
-
 def check_room(config: TrainConfig, network: UNet, accelerator: Accelerator) -> None:
     """Log what a step needs; warn if memory, or the disk with all the checkpoints, is too small."""
     need = step_memory(network, config.batch_size // accelerator.num_processes)
     logger.info("A step holds about %s in memory.", in_words(need))
-    if need > (there := memory_of(accelerator.device)):
+    if need > (there := memory_of(accelerator.device)[1]):
         logger.warning(
             "%s are needed and this machine has %s: lower batch_size, channels or image_size",
             in_words(need), in_words(there),
