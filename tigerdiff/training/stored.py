@@ -19,21 +19,12 @@ def damage_named(path: Path, remedy: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise ValueError(f"{path.parent} is damaged ({path.name} is missing): {remedy}") from error
-    except (
-        AttributeError,
-        KeyError,
-        RuntimeError,
-        SafetensorError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except (KeyError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} is damaged ({reason}): {remedy}") from error
 
 
-def read_json(
-    path: Path, remedy: str, kinds: Mapping[str, type], format: int = 1
-) -> dict[str, Any]:
+def read_json(path: Path, remedy: str, kinds: Mapping[str, type], own: int = 1) -> dict[str, Any]:
     """Return the object in a JSON file, with an entry of its kind for each name.
 
     Raise ValueError if it is missing or damaged, or its format is that of a newer tigerdiff.
@@ -42,9 +33,9 @@ def read_json(
         content = json.loads(path.read_bytes())
         if not isinstance(content, dict):
             raise ValueError("it is no JSON object")
-    if (its := content.get("format", format)) != format:
+    if (its := content.get("format", own)) != own:
         raise ValueError(
-            f"{path.parent} has format {its} and this tigerdiff reads format {format}: use the one "
+            f"{path.parent} has format {its} and this tigerdiff reads format {own}: use the one "
             "that wrote it, or a newer one, pip install --upgrade tigerdiff"
         )
     with damage_named(path, remedy):
