@@ -209,10 +209,9 @@ class TrainConfig:
 
 def levels(size: int) -> int:
     """Return how many resolutions the network has by default: from ``size`` to 8 ... 16 pixels."""
+    most = MOST_LEVELS - (size >> (MOST_LEVELS - 2) <= LARGEST_ATTENTION)  # the last one if needed
     n = 1
-    while n < MOST_LEVELS and size % 2**n == 0 and size >> n >= 8:
-        if n == MOST_LEVELS - 1 and size >> (n - 1) <= LARGEST_ATTENTION:
-            break
+    while n < most and size % 2**n == 0 and size >> n >= 8:
         n += 1
     return n
 
