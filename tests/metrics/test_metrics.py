@@ -33,7 +33,7 @@ from tigerdiff.metrics.distances import (
     squared_mmd,
 )
 from tigerdiff.metrics.eyes import eye_difference
-from tigerdiff.metrics.judge import WEIGHTS, Judge
+from tigerdiff.metrics.judge import WEIGHTS, Judge, shipped_judge
 from tigerdiff.metrics.prompts import judge, log_probability, prompt_accuracy, share_shown
 from tigerdiff.tigers.paint import paint, procedural_tigers
 from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger
@@ -278,9 +278,10 @@ def test_the_judge_reads_other_sizes(size, least):
 def test_log_probability(fresh):
     """It is the judge's own answer, several words multiply, and its gradient is the slope."""
     images = fresh[0][:6]
-    likely = judge(images, probabilities=True)
-    x = to_float(images)
-    expected = likely["fur"]["white"].log() + likely["mouth"]["open"].log()
+    logits, x = shipped_judge(images.device)(images), to_float(images)
+    asked = {"fur": "white", "mouth": "open"}
+    likely = [logits[name].softmax(1)[:, CHOICES[name].index(asked[name])] for name in asked]
+    expected = likely[0].log() + likely[1].log()
     assert_close(log_probability(x, fur="white", mouth="open"), expected, rtol=1e-3, atol=1e-3)
     x.requires_grad_()
     (slope,) = torch.autograd.grad(log_probability(x, mouth="open").sum(), x)

@@ -59,9 +59,8 @@ def log_probability(images: Tensor, **words: str) -> Tensor:
         raise ValueError(f"words must name some of {', '.join(CHOICES)} (got {', '.join(words)})")
     _asked(words)
     answers = shipped_judge(images.device)(images.float())
-    return torch.stack(
-        [answers[name].log_softmax(1)[:, CHOICES[name].index(word)] for name, word in words.items()]
-    ).sum(0)
+    logs = [answers[name].log_softmax(1)[:, CHOICES[name].index(x)] for name, x in words.items()]
+    return torch.stack(logs).sum(0)
 
 
 def prompt_accuracy(images: Tensor, attributes: Sequence[Asked]) -> dict[str, float]:
