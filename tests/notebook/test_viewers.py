@@ -112,6 +112,8 @@ def test_a_slider_keeps_noise_exactly_and_smooth_small_frames_nearly():
     kept = torch.tensor(list(decode(plain).tobytes())).view(64, 64, 3).permute(2, 0, 1)
     assert (kept - td.to_uint8(frames[0][1]).int()).abs().max() <= 6
     assert len(plain) < len(noise) / 3
+    film = player({"a film": [frame[0] for frame in frames]}, values=[0, 1], alt="x", width=160)
+    assert Elements(html(film)).named("img")[0]["src"].startswith("data:image/jpeg")
 
 
 def test_a_diagram_has_few_colours_and_a_white_ground():
