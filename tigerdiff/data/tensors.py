@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def seeded_generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Makes a generator whose stream is fixed by ``key``; keys that differ give unrelated streams.
+    """Make a generator whose stream is fixed by ``key``; keys that differ give unrelated streams.
 
     Args:
         key: whole numbers in 0 ... 2**64 - 1, for example ``(seed, rank, step)``.
@@ -25,7 +25,7 @@ def seeded_generator(*key: int, device: torch.device | str = "cpu") -> torch.Gen
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Maps uint8 images, any shape, to float32 in [-1, 1].
+    """Map uint8 images, any shape, to float32 in [-1, 1].
 
     Raises:
         ValueError: ``images`` is not uint8.
@@ -36,7 +36,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """Maps float images, any shape, from [-1, 1] to uint8: rounded, and clamped outside the range.
+    """Map float images, any shape, from [-1, 1] to uint8: rounded, and clamped outside the range.
 
     Raises:
         ValueError: ``x`` is not floating point, or holds NaN.

@@ -23,7 +23,7 @@ SMALL = 96  # pixels: up to this side a picture is kept exactly and enlarged by 
 TINY = 16  # pixels: up to this side the pixels themselves are the subject
 NOISE = 0.5  # roughness from which a picture counts as noise: white noise has 1, a tiger about 0.1
 BYTES_PER_PIXEL = 0.65  # budget of a larger one: 12 frames of 256 px are about 0.5 MB
-FIGURE_DPI = 192  # a matplotlib figure is drawn at twice the 96 dots per inch it is shown at
+DPI = 192  # a matplotlib figure is drawn at twice the 96 dots per inch it is shown at
 COLOURS = 32  # of a diagram, shades of its edges included
 MOVING_DPI = 144  # as a frame of a slider, of which a page holds dozens
 
@@ -69,28 +69,19 @@ class Picture:
 
 
 def to_picture(
-    image: Any,
-    argument: str,
-    width: int | None,
-    pixelated: bool | None = None,
-    dpi: int = FIGURE_DPI,
+    image: Any, argument: str, width: int | None, pixelated: bool | None = None, dpi: int = DPI
 ) -> Picture:
-    """Make a picture of a tensor or a matplotlib figure; ``argument`` names it in messages.
+    """Make a picture of a tensor (3,H,W), uint8 or float in [-1, 1], or a figure at so many dpi.
 
-    Args:
-        image: a tensor (3,H,W), uint8 or float in [-1, 1], or a matplotlib figure.
-        argument: what the caller's reader calls it.
-        width: CSS pixels on the page; by default about 160, or a figure's own size.
-        pixelated: as in `Picture`.
-        dpi: dots per inch of a matplotlib figure.
+    It is ``width`` CSS pixels wide, by default about 160, or a figure's own size; ``argument``
+    names it in messages.
     """
     from PIL.Image import Dither, fromarray
 
     if width is not None and width < 1:
         raise ValueError(f"width must be at least 1 CSS pixel, got {width}")
     if hasattr(image, "savefig"):
-        inverts = not any(axes.images for axes in image.axes)
-        drawing = _draw(image, dpi)
+        drawing, inverts = _draw(image, dpi), not any(axes.images for axes in image.axes)
         if inverts:  # lines and areas of few colours: a fifth fewer bytes
             drawing = drawing.quantize(COLOURS, dither=Dither.NONE).convert("RGB")
         return Picture(drawing, width or round(drawing.width * 96 / dpi), True, inverts)

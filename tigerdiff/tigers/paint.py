@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tigerdiff.checks import whole_number
 from tigerdiff.tigers.looks import looks_of
-from tigerdiff.tigers.painting.maps import CHANNELS, maps
+from tigerdiff.tigers.painting.maps import MAPS, maps
 from tigerdiff.tigers.painting.portrait import portraits
 from tigerdiff.tigers.tiger import Tiger, series
 
@@ -84,7 +84,7 @@ def paint(
             pictures[part] = (canvas * 255).round_().to(torch.uint8).transpose(0, 1)
 
     with _painting:  # one call at a time, for the number of threads is the whole program's
-        for name in CHANNELS:  # drawn before threads race for them
+        for name in MAPS:  # drawn before threads race for them
             maps(name, large, str(device))
         threads = torch.get_num_threads() if device.type == "cpu" else 1
         if threads == 1 or len(parts) == 1:

@@ -28,18 +28,6 @@ from tigerdiff.tigers.painting.primitives import (
     unit,
 )
 
-REACH = {"head": 1.3, "body": 1.3, "ear": 0.36}  # half the width of each map, in its own units
-CENTRE = {"head": 0.0, "body": 0.6, "ear": 0.0}  # and the y of its middle
-
-CHANNELS = {
-    "head": (
-        "cover", "pale", "dark", "sandy", "shade", "slope_x", "slope_y", "edge",
-        "across", "along", "room", "lips", "dots", "nose", "tone", "whiskers",
-    ),
-    "body": ("cover", "pale", "dark", "shade", "slope_x", "slope_y", "across", "along", "room"),
-    "ear": ("cover", "rim", "hollow", "pale", "coat", "fur"),
-}  # fmt: skip
-
 # Strokes of the right half of the head: x0 y0  x1 y1  x2 y2  half width  lean
 WHISKERS = [
     (0.200, 0.275, 0.500, 0.190, 0.840, 0.260, 0.0036, 0.45),
@@ -58,32 +46,33 @@ ROOTS = [
 ]
 
 
-@lru_cache(maxsize=6)
-def fine_maps(part: str, resolution: int) -> Tensor:
-    """The maps of "head", "body" or "ear" as they are drawn, (1, channels, R, R)."""
+@lru_cache(maxsize=8)
+def fine_maps(part: str, resolution: int) -> tuple[tuple[str, ...], Tensor]:
+    """Names of the maps of a part, and the maps as they are drawn, (1, channels, R, R)."""
+    draw, reach, centre = MAPS[part]
     with torch.device("cpu"):  # whatever the caller's default
-        p = grid(resolution, REACH[part])
-        p = torch.stack((p[0], p[1] + CENTRE[part]))
-        drawn = {"head": head, "body": body, "ear": ear}[part](p)
-        return torch.stack([drawn[name].expand(p[0].shape) for name in CHANNELS[part]], 1)
+        p = grid(resolution, reach)
+        drawn = draw(torch.stack((p[0], p[1] + centre)))
+        return tuple(drawn), torch.stack([x.expand(p[0].shape) for x in drawn.values()], 1)
 
 
-@lru_cache(maxsize=12)
-def maps(part: str, size: int, device: str) -> Tensor:
-    """The maps of a part as pictures of `size` pixels need them, (channels, R, R)."""
+@lru_cache(maxsize=16)
+def maps(part: str, size: int, device: str) -> tuple[tuple[str, ...], Tensor]:
+    """Names and maps of a part as pictures of `size` pixels need them, (channels, R, R)."""
     resolution = round((0.4 if part == "ear" else 1.25) * size)
-    fine = fine_maps(part, max(256 if part == "ear" else 640, resolution))
+    names, fine = fine_maps(part, max(256 if part == "ear" else 640, resolution))
     if fine.shape[-1] > resolution:
         fine = F.interpolate(fine, resolution, mode="bilinear", antialias=True)
-    return fine[0].to(device)
+    return names, fine[0].to(device)
 
 
-def look_up(part: str, x: Tensor, y: Tensor, channels: slice = slice(None)) -> dict[str, Tensor]:
+def look_up(part: str, x: Tensor, y: Tensor) -> dict[str, Tensor]:
     """The maps of a part at points (N, R, S): name -> (N, R, S), 0 outside the maps."""
-    table = maps(part, x.shape[-1], str(x.device))[channels]
-    at = torch.stack((x, y - CENTRE[part]), -1) / REACH[part]
+    names, table = maps(part, x.shape[-1], str(x.device))
+    _, reach, centre = MAPS[part]
+    at = torch.stack((x, y - centre), -1) / reach
     found = F.grid_sample(table.expand(len(at), *table.shape), at, align_corners=False)
-    return dict(zip(CHANNELS[part][channels], found.unbind(1)))
+    return dict(zip(names, found.unbind(1)))
 
 
 def head(p: Tensor) -> dict[str, Tensor]:
@@ -111,7 +100,6 @@ def head(p: Tensor) -> dict[str, Tensor]:
         **_relief(p, pads),
         "edge": cover(-0.02 - outline, 0.07),
         **_stripes(p, q, pads),
-        **_small_parts(p),
     }
 
 
@@ -175,7 +163,7 @@ def _stripes(p: Tensor, q: Tensor, pads: Tensor) -> dict[str, Tensor]:
     return {"across": across + 0.12 * fbm(p, 5, 33), "along": along, "room": room}
 
 
-def _small_parts(p: Tensor) -> dict[str, Tensor]:
+def face(p: Tensor) -> dict[str, Tensor]:
     """Lips, the leather of the nose, whiskers and the dots that they grow from."""
     m = mirrored(p)
     lips = 0.92 * cover(torch.minimum(strokes(p, PHILTRUM), strokes(m, LIPS)), 0.008)
@@ -237,3 +225,12 @@ def slopes(height: Tensor, p: Tensor) -> dict[str, Tensor]:
     spacing = (p[0, 0, 0, 1] - p[0, 0, 0, 0]).item()
     slope_y, slope_x = torch.gradient(height, spacing=spacing, dim=(1, 2))
     return {"slope_x": slope_x, "slope_y": slope_y}
+
+
+# What draws the maps of each part, half their width in its own units, and the y of their middle.
+MAPS = {
+    "head": (head, 1.3, 0.0),
+    "face": (face, 1.3, 0.0),
+    "body": (body, 1.3, 0.6),
+    "ear": (ear, 0.36, 0.0),
+}

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tigerdiff.tigers.painting.backdrops import PAINTERS, Scene
-from tigerdiff.tigers.painting.maps import CHANNELS, look_up
+from tigerdiff.tigers.painting.maps import look_up
 from tigerdiff.tigers.painting.primitives import (
     Points,
     almond,
@@ -42,8 +42,6 @@ PARTS = {
     "muzzle": (0.08, 0.82, 1.15),
     "body": (-0.20, 3.0, 0.00),
 }
-COAT = slice(0, CHANNELS["head"].index("lips"))
-MUZZLE = slice(CHANNELS["head"].index("lips"), None)
 
 
 def portraits(looks: dict[str, Any], size: int, device: torch.device, strip: int) -> Tensor:
@@ -188,7 +186,7 @@ def head(canvas: Tensor, looks: dict[str, Any], h: Points) -> None:
         lip = 0.462 + 0.075 * (1 - gaussian((x / 0.10).square()))
         fall = looks["drop"] * gaussian((x / 0.36).square().square())
         y = torch.minimum(y, lip) + (y - lip - fall).clamp_min(0)
-    found = look_up("head", x, y, COAT)
+    found = look_up("head", x, y)
     coat = striped(looks, found, stripes(looks, looks["head_stripes"], found, h[0]))
     sunny = found["edge"] * (h[0] * looks["sun_x"] + h[1] * looks["sun_y"]).clamp_(0, 1)
     coat.addcmul_(sunny, rgb(canvas, (0.40, 0.34, 0.25)) * looks["sun"] * looks["pale"])
@@ -196,7 +194,7 @@ def head(canvas: Tensor, looks: dict[str, Any], h: Points) -> None:
     if (at := within(rows["eyes"], rows["head"])).stop:
         eyes(coat[:, :, at], looks, part_of(g, at), tone)
     if muzzle := (at := within(rows["muzzle"], rows["head"])).stop:
-        small = look_up("head", x[:, at], y[:, at], MUZZLE)
+        small = look_up("face", x[:, at], y[:, at])
         face = coat[:, :, at].lerp_(0.6 * looks["ink"], small["lips"])
         if looks["any_open"]:
             mouth(face, looks, part_of(g, at), lip[:, at], fall[:, at], tone)
