@@ -3,6 +3,7 @@
 # make quick  lint, types and the tests that need no book, browser or mutants: minutes
 # make lint   ruff and mypy alone
 # make bench  compare with other libraries and write bench/results (25 minutes of a quiet machine)
+# make assignments  write the graded assignments to grading/ (ROSTER=ids.txt for one variant each)
 # make clean  remove everything made here, .venv included
 #
 # Each does all it needs on a machine with Python 3.10 to 3.13, git and make.
@@ -10,6 +11,7 @@
 # As on a plain laptop (AVX2, no bfloat16), on any machine:  make book LAPTOP=1
 
 PYTHON ?= python3
+COURSE ?= grading
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -25,7 +27,7 @@ endif
 TWO := -n 2 --dist loadfile
 test quick: export OMP_NUM_THREADS := 1
 
-.PHONY: book test quick lint bench clean
+.PHONY: book test quick lint bench assignments clean
 
 book: $(READY)
 	$(BIN)/python tools/execute_pages.py $(if $(CHECK),--check)
@@ -52,6 +54,9 @@ bench: $(READY)
 	$(BIN)/python -m pip install --quiet -r bench/requirements.txt
 	$(BIN)/python -m bench $(PARTS)
 
+assignments: $(READY)
+	$(BIN)/python instructor/assignments/make.py $(COURSE) $(if $(ROSTER),--roster $(ROSTER))
+
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "tigerdiff needs Python 3.10 to 3.13 as '$(PYTHON)'; name another one: make PYTHON=python3.12" >&2; exit 1; }
@@ -65,4 +70,4 @@ $(READY): requirements.txt pyproject.toml
 clean:
 	rm -rf .venv _build build dist tigerdiff.egg-info .pytest_cache .mypy_cache .ruff_cache book/.ruff_cache \
 	  bench/__pycache__
-	find tigerdiff tests tools -name __pycache__ -prune -exec rm -rf {} +
+	find tigerdiff tests tools instructor -name __pycache__ -prune -exec rm -rf {} +

@@ -96,8 +96,8 @@ def test_threads_never_spin_and_a_laptop_can_be_played(checkout):
 def test_clean_leaves_what_git_keeps(checkout):
     """What clean removes is all that git ignores, but for what a reader has made."""
     ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
-    kept = ["runs", "data", ".ipynb_checkpoints", ".DS_Store"]
-    for name in ("tigerdiff", "tests", "tools", "book"):
+    kept = ["runs", "data", "grading", ".ipynb_checkpoints", ".DS_Store"]
+    for name in ("tigerdiff", "tests", "tools", "book", "instructor"):
         (checkout / name).mkdir()
     made = [
         *(name.replace("*", "tigerdiff") for name in ignored if name not in [*kept, "__pycache__"]),

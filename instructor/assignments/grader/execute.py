@@ -1,0 +1,116 @@
+"""nbgrader's step "execute", in two processes instead of one kernel.
+
+The student's cells run in a sandbox. The tests, hidden ones too, run here; where they name
+something of the student's they get plain data, or a function that runs over there. So no
+submission can read a test, change one, or change the library that a test compares with.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from pathlib import Path
+from typing import Any
+
+from nbformat.v4 import new_output
+from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.utils import is_grade, is_locked, is_solution
+from traitlets import Unicode
+
+from grader.sandbox import Limits, SameProcess, Sandbox, SubmissionError
+from grader.variants import variant_of, with_variant
+
+# What is different from the defaults, by assignment.
+LIMITS: dict[str, Limits] = {
+    "02_forward_noising": Limits(forbidden=("add_noise", "noise_step", "to_x0_eps")),
+    "05_ddim": Limits(forbidden=("ddim", "timesteps", "to_x0_eps")),
+}
+
+
+def grade(cells: list, variant: int, submission: Sandbox | SameProcess) -> list[str | None]:
+    """Run the cells of a submission and write what came out into them.
+
+    Args:
+        cells: of the notebook, its tests and given cells restored from the source.
+        variant: of this student.
+        submission: where the student's cells run.
+
+    Returns:
+        For each cell the error, or None.
+    """
+    space: dict[str, Any] = {"__name__": "tests"}
+    errors: list[str | None] = []
+    for cell in cells:
+        errors.append(None)
+        if cell.cell_type != "code" or "look" in cell.metadata.get("tags", []):
+            continue
+        source = plain(with_variant(cell.source, variant))
+        cell.outputs = []
+        try:
+            if is_grade(cell):
+                test(source, space, submission)
+            else:
+                if is_locked(cell) and not is_solution(cell):
+                    exec(compile(source, "<given>", "exec"), space)
+                submission.run(source)
+        except (SubmissionError, NameError, AssertionError) as error:
+            errors[-1] = str(error) or "a test fails: see its cell"
+        except Exception as error:  # an answer of a wrong kind breaks the test that uses it
+            errors[-1] = f"the test cannot use the answer ({type(error).__name__}: {error})"
+        if submission.printed:
+            cell.outputs.append(new_output("stream", name="stdout", text=submission.printed))
+            submission.printed = ""
+        if errors[-1]:
+            text = errors[-1]
+            cell.outputs.append(
+                new_output("error", ename="AssertionError", evalue=text, traceback=[text])
+            )
+    return errors
+
+
+def test(source: str, space: dict[str, Any], submission: Sandbox | SameProcess) -> None:
+    """Run a test cell here, with what it names of the student's fetched."""
+    code = ast.parse(source)
+    names = [node for node in ast.walk(code) if isinstance(node, ast.Name)]
+    bound = {node.id for node in names if isinstance(node.ctx, ast.Store)} | set(space)
+    bound |= {
+        a.arg for node in ast.walk(code) if isinstance(node, ast.arguments) for a in node.args
+    }
+    bound |= {node.name for node in ast.walk(code) if isinstance(node, ast.FunctionDef)}
+    bound |= {
+        (alias.asname or alias.name).partition(".")[0]
+        for node in ast.walk(code)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    asked = {node.id for node in names} - bound - set(dir(builtins))
+    answers = {name: submission.get(name) for name in sorted(asked)}
+    exec(compile(code, "<test>", "exec"), {**space, **answers})
+
+
+def plain(source: str) -> str:
+    """The source without what only a notebook understands: lines that begin with % or !."""
+    lines = []
+    for line in source.splitlines():
+        code = line.lstrip()
+        magic = code.startswith(("%", "!"))
+        lines.append(line[: len(line) - len(code)] + "pass" if magic else line)
+    return "\n".join(lines)
+
+
+class SandboxedExecute(NbGraderPreprocessor):
+    """Takes the place of nbgrader's Execute in ``c.Autograde.autograde_preprocessors``."""
+
+    roster = Unicode("", help="text file with one student's id in each line").tag(config=True)
+
+    def preprocess(self, nb, resources):
+        """Grade one notebook; nothing in it can stop the ones that follow."""
+        facts = resources["nbgrader"]
+        limits = LIMITS.get(facts["assignment"], Limits())
+        variant = variant_of(facts["student"], Path(self.roster) if self.roster else None)
+        submission = Sandbox(limits)
+        try:
+            grade(nb.cells, variant, submission)
+        finally:
+            submission.close()
+        return nb, resources

@@ -1,0 +1,49 @@
+"""Each assignment: its solutions pass, each classic mistake costs its marks and is named."""
+
+import json
+
+import pytest
+from submitting import NAMES, cases, marks, right, solution, wrong
+
+WRONG = [(name, case) for name in NAMES for case in cases(name).WRONG]
+RIGHT = [(name, case) for name in NAMES for case in cases(name).RIGHT]
+
+
+def full(assignment):
+    graded = [c.metadata.get("nbgrader", {}) for c in solution(assignment).cells]
+    return sum(m["points"] for m in graded if m.get("grade"))
+
+
+@pytest.mark.parametrize("assignment", NAMES)
+def test_there_are_enough_submissions(assignment):
+    assert full(assignment) == 20
+    assert len(cases(assignment).RIGHT) >= 2
+    assert len(cases(assignment).WRONG) >= 6
+
+
+@pytest.mark.parametrize("variant", [0, 3, 7])
+@pytest.mark.parametrize("assignment", NAMES)
+def test_the_solution_gets_full_marks_in_every_variant(assignment, variant):
+    assert marks(solution(assignment), variant) == (20, [])
+
+
+@pytest.mark.parametrize(("assignment", "case"), RIGHT)
+def test_a_solution_written_differently_gets_full_marks(assignment, case):
+    assert marks(right(assignment, case)) == (20, [])
+
+
+@pytest.mark.parametrize(("assignment", "case"), WRONG)
+def test_a_classic_mistake_costs_its_marks_and_is_named(assignment, case):
+    *_, expected, words = cases(assignment).WRONG[case]
+    got, errors = marks(wrong(assignment, case))
+    assert any(words in error for error in errors), errors
+    assert got == expected, errors
+
+
+@pytest.mark.parametrize("assignment", NAMES)
+def test_the_source_is_stored_clean(assignment):
+    for cell in solution(assignment).cells:
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+        if cell.metadata.get("nbgrader", {}).get("solution"):
+            assert "### BEGIN SOLUTION" in cell.source
+    assert json.dumps(solution(assignment).metadata).count("python3") == 1
