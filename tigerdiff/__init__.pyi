@@ -27,12 +27,16 @@ from .metrics.distances import KernelDistance as KernelDistance
 from .metrics.distances import Neighbours as Neighbours
 from .metrics.distances import crops as crops
 from .metrics.distances import frechet_distance as frechet_distance
+from .metrics.distances import image_features as image_features
 from .metrics.distances import kernel_distance as kernel_distance
 from .metrics.distances import nearest_neighbours as nearest_neighbours
 from .metrics.eyes import eye_difference as eye_difference
+from .metrics.precision import PrecisionRecall as PrecisionRecall
+from .metrics.precision import precision_recall as precision_recall
 from .metrics.prompts import judge as judge
 from .metrics.prompts import log_probability as log_probability
 from .metrics.prompts import prompt_accuracy as prompt_accuracy
+from .notebook.choice import two_way_choice as two_way_choice
 from .notebook.plots import plot_curves as plot_curves
 from .notebook.plots import plot_histograms as plot_histograms
 from .notebook.plots import plot_points as plot_points

@@ -1,0 +1,104 @@
+"""A two-way choice for people, in the page and without a kernel: which of two pictures was drawn?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import torch
+
+from tigerdiff.data.tensors import seeded_generator
+from tigerdiff.notebook.pictures import (
+    Picture,
+    asset,
+    checked_alts,
+    figure_html,
+    grid_html,
+    picture_list,
+    png_sheet,
+    to_picture,
+)
+
+QUESTION = "Which one was drawn by the network?"
+
+
+def two_way_choice(
+    real: Any,
+    drawn: Any,
+    *,
+    alt: tuple[Sequence[str], Sequence[str]],
+    caption: str | None = None,
+    width: int = 190,
+    seed: int = 0,
+) -> TwoWayChoice:
+    """Ask the reader, pair by pair, which of two pictures was drawn.
+
+    The page counts the right answers and shows Wilson's interval (1927) of their share. It says
+    nothing before the last pair, so that nobody learns during the test, and it stores and sends
+    nothing.
+
+    Args:
+        real: N pictures as in :func:`show_images`, all of one size.
+        drawn: as many pictures of the same size; the k-th of both make a pair.
+        alt: what each real picture shows, and what each drawn one shows, found in the same way
+            for both, so that the words do not give the answer.
+        caption: a sentence under the figure.
+        width: of each picture in CSS pixels.
+        seed: of the order of the pairs and of the sides. Half of the drawn ones are on the left.
+
+    Returns:
+        An object that the notebook shows.
+
+    Raises:
+        ValueError: for a wrong shape, dtype, length or size, naming the argument.
+    """
+    sets = [
+        [to_picture(x, name, width, False) for x in picture_list(images, name)]
+        for name, images in (("real", real), ("drawn", drawn))
+    ]
+    n = len(sets[0])
+    if not n or len(sets[1]) != n or len({picture.size for row in sets for picture in row}) > 1:
+        raise ValueError("real and drawn must be equally many pictures of one size, at least one")
+    texts = [checked_alts(list(each), [""] * n, n) for each in alt]
+    generator = seeded_generator(seed)
+    order = torch.randperm(n, generator=generator).tolist()
+    sides = (torch.randperm(n, generator=generator) % 2).tolist()
+    pairs = []
+    for k, side in zip(order, sides, strict=True):
+        both = [(row[k], words[k]) for row, words in zip(sets, texts, strict=True)]
+        pairs.append((both if side else both[::-1], side))
+    return TwoWayChoice(pairs, caption)
+
+
+@dataclass(frozen=True)
+class TwoWayChoice:
+    """What `two_way_choice` returns: left and right of each pair, and which of them was drawn."""
+
+    pairs: list[tuple[list[tuple[Picture, str]], int]]
+    caption: str | None
+
+    def __repr__(self) -> str:
+        return f"{len(self.pairs)} pairs: {QUESTION}"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        pictures, alts = zip(*self.pairs[0][0], strict=True)
+        stored = [
+            {"uris": [p.uri for p, _ in pair], "alts": [words for _, words in pair], "drawn": side}
+            for pair, side in self.pairs
+        ]
+        packed = json.dumps(stored, separators=(",", ":")).replace("<", "\\u003c")
+        body = (
+            f"{grid_html(list(pictures), list(alts), ['left', 'right'], 2)}"
+            f'<p class="tigerdiff-readout" role="status"><span>{escape(QUESTION)}</span></p>'
+            f'<script type="application/json">{packed}</script>'
+            f"<script>{asset('choice.js')}</script>"
+        )
+        html = figure_html(body, self.caption)
+        return {
+            "text/html": html.replace("<figure", "<figure data-tigerdiff-choice", 1),
+            "image/png": png_sheet(list(pictures), 2),
+            "text/plain": repr(self),
+        }
