@@ -1,4 +1,4 @@
-"""A two-way choice for people, in the page and without a kernel: which of two pictures was drawn?"""
+"""A two-way choice for people, in the page and without a kernel: which picture was drawn?"""
 
 from __future__ import annotations
 
