@@ -14,7 +14,7 @@ from tigerdiff.data.tensors import seeded_generator
 from tigerdiff.notebook.pictures import (
     Picture,
     asset,
-    checked_alts,
+    checked_texts,
     figure_html,
     grid_html,
     picture_list,
@@ -62,7 +62,7 @@ def two_way_choice(
     n = len(sets[0])
     if not n or len(sets[1]) != n or len({picture.size for row in sets for picture in row}) > 1:
         raise ValueError("real and drawn must be equally many pictures of one size, at least one")
-    texts = [checked_alts(list(each), [""] * n, n) for each in alt]
+    texts = [checked_texts(list(each), None, n)[0] for each in alt]
     generator = seeded_generator(seed)
     order = torch.randperm(n, generator=generator).tolist()
     sides = (torch.randperm(n, generator=generator) % 2).tolist()
