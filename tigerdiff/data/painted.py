@@ -125,20 +125,20 @@ def render_folder(
     kept = _kept_lines(root, size, seed, resume)
     done = len(kept["metadata.csv"]) - 1
     chunk = max(1, PIXELS // size**2)
-    for name, lines in kept.items():
+    for name, whole in kept.items():
         with _files.replacing(root / name) as part:
-            part.write_text("".join(lines), encoding="utf-8", newline="\n")
+            part.write_text("".join(whole), encoding="utf-8", newline="\n")
     with tqdm(total=n, initial=min(n, done), unit="tiger", disable=not progress) as bar:
         for first in range(done, n, chunk):
             images, tigers = procedural_tigers(min(chunk, n - first), size, seed, start=first)
-            rows = [_row(i, tiger) for i, tiger in enumerate(tigers, first)]
-            for image, row in zip(images, rows, strict=True):
-                with _files.replacing(root / row["file_name"]) as part:
+            lines = [_lines(i, tiger) for i, tiger in enumerate(tigers, first)]
+            for i, image in enumerate(images, first):
+                with _files.replacing(root / _name(i)) as part:
                     Image.fromarray(image.permute(1, 2, 0).numpy()).save(part, "PNG")
-            for name, columns in COLUMNS.items():  # after the pictures that they describe
+            for name in COLUMNS:  # after the pictures that they describe
                 with (root / name).open("a", encoding="utf-8", newline="") as table:
-                    table.writelines(_line(row[column] for column in columns) for row in rows)
-            bar.update(len(rows))
+                    table.writelines(line[name] for line in lines)
+            bar.update(len(tigers))
 
 
 def read_tigers(folder: str | os.PathLike[str]) -> dict[str, Tiger]:
@@ -207,12 +207,9 @@ def _kept_lines(root: Path, size: int, seed: int, resume: bool) -> dict[str, lis
     listed = min(map(len, lines.values())) - 1  # in all the tables
     done = next((i for i in range(listed) if not (root / _name(i)).exists()), listed)
     last = max(done, 1) - 1  # to compare: the last that stays, or the first
-    row = _row(last, series(1, seed, start=last)[0])
-    same = not done or _picture_size(root / row["file_name"]) == (size, size)
-    for name, columns in COLUMNS.items():
-        if rows := lines[name][last + 1 : last + 2]:
-            same = same and rows == [_line(row[column] for column in columns)]
-    if not same:
+    expected = _lines(last, series(1, seed, start=last)[0])
+    same = all(lines[name][last + 1 : last + 2] in ([], [expected[name]]) for name in COLUMNS)
+    if not same or (done and _picture_size(root / _name(last)) != (size, size)):
         other = "tigers of another size, seed or version of tigerdiff"
         raise ValueError(f"{root} holds {other}: resume with the same, or choose another out")
     return {name: lines[name][: done + 1] for name in COLUMNS}
@@ -230,8 +227,10 @@ def _name(i: int) -> str:
     return f"tiger-{i:06d}.png"
 
 
-def _row(i: int, tiger: Tiger) -> dict[str, Any]:
-    return {"file_name": _name(i), "text": caption(tiger), **asdict(tiger)}
+def _lines(i: int, tiger: Tiger) -> dict[str, str]:
+    """Return the line of a tiger in each table."""
+    row = {"file_name": _name(i), "text": caption(tiger), **asdict(tiger)}
+    return {name: _line(row[column] for column in columns) for name, columns in COLUMNS.items()}
 
 
 def _line(values: Iterable[object]) -> str:

@@ -41,11 +41,6 @@ class Picture:
     exact: bool = True  # keep a small picture exactly
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        return self.image.size
-
-    @property
     def hard(self) -> bool:
         """Whether the browser enlarges it in hard pixels."""
         enlarged = not self.drawn and self.width >= 1.5 * self.image.width
@@ -58,7 +53,7 @@ class Picture:
         JPEG without chroma subsampling, because noise is what this course is about: lossy WebP
         always halves the colour resolution and leaves a third of the colour noise.
         """
-        if self.drawn or (self.exact and max(self.size) <= SMALL):
+        if self.drawn or (self.exact and max(self.image.size) <= SMALL):
             return _data_uri(self.image, "WEBP", lossless=True)
         budget = BYTES_PER_PIXEL * self.image.width * self.image.height * 4 / 3
         for quality in range(90, 20, -10):
@@ -174,7 +169,7 @@ def png_sheet(pictures: list[Picture], columns: int) -> str:
     from PIL import Image
 
     gap, width = 8, max(picture.width for picture in pictures)
-    heights = [round(picture.size[1] * width / picture.size[0]) for picture in pictures]
+    heights = [round(p.image.height * width / p.image.width) for p in pictures]
     high, rows = max(heights), math.ceil(len(pictures) / columns)
     size = (columns * (width + gap) - gap, rows * (high + gap) - gap)
     sheet = Image.new("RGB", size, "white")
@@ -198,7 +193,7 @@ def grid_html(
         name = "pixels" if picture.hard else "drawn" if picture.inverts else ""
         kind = f' class="tigerdiff-{name}"' if name else ""
         under = f'<p class="tigerdiff-title">{escape(title)}</p>' if title else ""
-        width, height = picture.size
+        width, height = picture.image.size
         own = f' style="--own:{picture.width}px"' if picture.width < widest else ""
         hidden = " hidden" if alone and k > 0 else ""
         cells.append(

@@ -155,9 +155,9 @@ def wipe(
     Raises:
         ValueError: for a wrong shape, dtype or length, or two sizes.
     """
-    sizes = [to_picture(left, "left", None).size, to_picture(right, "right", None).size]
-    if sizes[0] != sizes[1]:
-        raise ValueError(f"left and right must have one size, got {sizes[0]} and {sizes[1]}")
+    a, b = to_picture(left, "left", None).image, to_picture(right, "right", None).image
+    if a.size != b.size:
+        raise ValueError(f"left and right must have one size, got {a.size} and {b.size}")
     slots: dict[str, Any] = {"argument": "left", "alt": alt, "titles": titles, "kind": "wipe"}
     return Slider(lambda _: [left, right], [0], **slots, **options)
 

@@ -65,7 +65,7 @@ class Slider:
         self._first = 0 if self.start is None else self.values.index(self.start)
         # Everything is computed here, so that what goes wrong goes wrong in the reader's own cell.
         frames = [self._pictures(value) for value in self.values]
-        sizes = [" + ".join(f"{p.size[1]}x{p.size[0]}" for p in frame) for frame in frames]
+        sizes = [" + ".join(f"{p.image.height}x{p.image.width}" for p in frame) for frame in frames]
         for value, size in zip(self.values, sizes):
             if size != sizes[0]:
                 raise ValueError(

@@ -1,5 +1,6 @@
 """Painting tigers: the same picture in any batch and on any device."""
 
+import math
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,12 +68,14 @@ def paint(
     tigers = list(attributes)
     if not tigers or not all(isinstance(tiger, Tiger) for tiger in tigers):
         raise ValueError("attributes must be a Tiger or a sequence of at least one")
-    factor = -(-64 // size)  # below 64 pixels a stripe is finer than a pixel: paint large, average
+    factor = math.ceil(
+        64 / size
+    )  # below 64 pixels a stripe is finer than a pixel: paint large, average
     pictures = torch.empty(len(tigers), 3, size, size, dtype=torch.uint8, device=device)
     order = sorted(range(len(tigers)), key=lambda i: [getattr(tigers[i], x) for x in ALIKE])
     large, pixels = factor * size, PIXELS if device.type == "cpu" else GPU_PIXELS
     together = max(1, pixels // large**2)
-    strip = -(-large // -(-(large**2) // pixels)) if together == 1 else large
+    strip = math.ceil(large / math.ceil(large**2 / pixels)) if together == 1 else large
     parts = [order[i : i + together] for i in range(0, len(order), together)]
 
     def paint_part(part: list[int]) -> None:
