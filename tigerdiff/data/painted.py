@@ -99,8 +99,7 @@ def render_folder(
     """Write tigers 0 ... n - 1 of a seed into a folder, as PNGs with their captions.
 
     Beside the pictures lie ``captions.csv`` (``file_name``, ``text``) and ``metadata.csv``, with
-    each attribute too, from which :func:`read_tigers` makes the tigers again.
-    :func:`tigerdiff.load_folder` reads the folder, and so does Hugging Face's
+    each attribute too, for :func:`read_tigers` and Hugging Face's
     ``load_dataset("imagefolder", data_dir=out)``. At every moment each row of the tables has its
     picture: a rendering that was interrupted is sound and can be resumed.
 

@@ -86,8 +86,7 @@ def read_folder(
 def load_photo(source: PathLike | None = None, size: int | None = None) -> Tensor:
     """Load one photo from a file or an address, or the course's painted tiger.
 
-    A download is bounded in time and in bytes, must decode as a picture before it enters the
-    cache, and is kept there with its SHA-256; a copy that no longer matches is fetched again.
+    A download is bounded in time and in bytes, and kept in the cache once it decodes as a picture.
 
     Args:
         source: a path, an http(s) address, or None for :func:`tigerdiff.paint_tiger`.

@@ -119,8 +119,8 @@ def nearest_neighbours(
 
     Args:
         images: uint8 (N, 3, S, S), the pictures in question.
-        references: uint8 (M, 3, R, R), at least 2: those that may have been copied, usually the
-            training set. Where training mirrored them, add ``references.flip(-1)``.
+        references: uint8 (M, 3, R, R), at least 2: the training set, with ``references.flip(-1)``
+            where training mirrored it.
         features: as in :func:`frechet_distance`, with its errors.
 
     Returns:
@@ -172,15 +172,13 @@ def image_features(images: Tensor, features: Features = "judge") -> Tensor:
     less in directions in which tigers hardly vary. So distances are in units of how tigers differ.
     """
     if features == "judge":
-        function: Callable[[Tensor], Tensor] = shipped_judge(images.device).features
+        features = shipped_judge(images.device).features
     elif features == "inception":
-        function = inception(images.device)
-    elif callable(features):
-        function = features
-    else:
+        features = inception(images.device)
+    if isinstance(features, str):
         raise ValueError(f"features must be 'judge', 'inception' or a function, not {features!r}")
     with torch.inference_mode():
-        return torch.cat([function(part).cpu().double() for part in images.split(BATCH)])
+        return torch.cat([features(part).cpu().double() for part in images.split(BATCH)])
 
 
 def frechet(a: Tensor, b: Tensor) -> float:

@@ -60,7 +60,7 @@ def two_way_choice(
         for name, images in (("real", real), ("drawn", drawn))
     ]
     n = len(sets[0])
-    if not n or len(sets[1]) != n or len({picture.size for row in sets for picture in row}) > 1:
+    if not n or len(sets[1]) != n or len({p.image.size for row in sets for p in row}) > 1:
         raise ValueError("real and drawn must be equally many pictures of one size, at least one")
     texts = [checked_texts(list(each), None, n)[0] for each in alt]
     generator = seeded_generator(seed)

@@ -14,13 +14,8 @@ from tigerdiff.devices import find_device
 def settings(*, cpu: Mapping[str, Any], gpu: Mapping[str, Any]) -> SimpleNamespace:
     """Choose the sizes for this machine, those for a GPU if there is one, and say what was chosen.
 
-    ::
-
-        settings = td.settings(cpu=dict(size=32, steps=300), gpu=dict(size=64, steps=6000))
-        model.to(settings.device)
-
     Args:
-        cpu: name to value, what two CPU cores do in a minute or so.
+        cpu: name to value, such as ``dict(size=32, steps=300)``: what two CPU cores do in a minute.
         gpu: the same names, what a GPU does in that time.
 
     Returns:

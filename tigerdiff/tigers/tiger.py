@@ -34,8 +34,7 @@ RANGES = {
 class Tiger:
     """All that decides a painted tiger; `Tiger()` is the course's own.
 
-    The picture runs from -1 to 1, from left to right and from top to bottom; left and right are
-    the viewer's.
+    The picture runs from -1 (left, top) to 1 (right, bottom), left and right are the viewer's.
 
     Args:
         fur: "orange", "white", "golden" or "black".
