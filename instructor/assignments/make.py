@@ -89,6 +89,8 @@ def student_version(text: str, variant: int = 0) -> str:
     """A released notebook (JSON text) as a student gets it: with the variant's line."""
     notebook = nbformat.reads(text, as_version=4)
     for cell in notebook.cells:
+        if texts := cell.metadata.pop("variants", None):  # what to read differs by variant
+            cell.source = texts[variant]
         cell.source = with_variant(cell.source, variant)
     return nbformat.writes(notebook) + "\n"
 

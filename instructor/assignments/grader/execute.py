@@ -23,6 +23,7 @@ from grader.variants import variant_of, with_variant
 # What is different from the defaults, by assignment.
 LIMITS: dict[str, Limits] = {
     "02_forward_noising": Limits(forbidden=("add_noise", "noise_step", "to_x0_eps")),
+    "04_ddpm": Limits(forbidden=("posterior", "ddpm", "diffusion_loss")),
     "05_ddim": Limits(forbidden=("ddim", "timesteps", "to_x0_eps")),
 }
 
