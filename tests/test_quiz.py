@@ -31,7 +31,7 @@ def test_each_chapter_of_part_one_shows_its_quiz():
     assert set(QUIZZES) <= set(CHAPTERS)
     for chapter in QUIZZES:
         assert f":::{{quiz}} {chapter}" in (ROOT / f"book/{chapter}.ipynb").read_text("utf-8")
-    assert {name for name in CHAPTERS if name < "07"} == set(QUIZZES)
+    assert {name for name in CHAPTERS if name < "07"} <= set(QUIZZES)
 
 
 def test_gift_gives_back_every_word():
