@@ -74,9 +74,7 @@ def test(source: str, space: dict[str, Any], submission: Sandbox | SameProcess) 
     code = ast.parse(source)
     names = [node for node in ast.walk(code) if isinstance(node, ast.Name)]
     bound = {node.id for node in names if isinstance(node.ctx, ast.Store)} | set(space)
-    bound |= {
-        a.arg for node in ast.walk(code) if isinstance(node, ast.arguments) for a in node.args
-    }
+    bound |= {node.arg for node in ast.walk(code) if isinstance(node, ast.arg)}
     bound |= {node.name for node in ast.walk(code) if isinstance(node, ast.FunctionDef)}
     bound |= {
         (alias.asname or alias.name).partition(".")[0]
