@@ -1,6 +1,7 @@
 # make book   build the book and print the page to open
 # make test   lint, types and all tests (fetches Chromium where it is missing)
 # make quick  lint, types and the tests that need no book, browser or mutants: minutes
+# make pdf    build the book and print it into _build/tigerdiff.pdf
 # make lint   ruff and mypy alone
 # make bench  compare with other libraries and write bench/results (25 minutes of a quiet machine)
 # make assignments  write the graded assignments to grading/ (ROSTER=ids.txt for one variant each)
@@ -27,7 +28,7 @@ endif
 TWO := -n 2 --dist loadfile
 test quick: export OMP_NUM_THREADS := 1
 
-.PHONY: book test quick lint bench assignments clean
+.PHONY: book pdf test quick lint bench assignments clean
 
 book: $(READY)
 	$(BIN)/python tools/execute_pages.py $(if $(CHECK),--check)
@@ -37,6 +38,10 @@ book: $(READY)
 	@echo
 	@echo "The book is ready. Open this page in a browser:"
 	@echo "  file://$(CURDIR)/_build/html/index.html"
+
+pdf: book
+	$(BIN)/python tools/chromium.py
+	$(BIN)/python tools/book_pdf.py
 
 test: lint
 	$(BIN)/python tools/chromium.py
