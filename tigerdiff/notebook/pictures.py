@@ -204,6 +204,22 @@ def grid_html(
     return f'<div class="tigerdiff-grid" style="{style}">{"".join(cells)}</div>'
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a notebook shows: HTML, or a PNG where HTML is not shown, or text."""
+
+    html: str
+    text: str
+    png: str | None = None
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        png = {} if self.png is None else {"image/png": self.png}
+        return {"text/html": self.html, "text/plain": self.text, **png}
+
+
 def figure_html(body: str, caption: str | None = None, scripts: str = "") -> str:
     """Return a figure in HTML with its caption, style and scripts."""
     style = f"<style>{asset('viewers.css')}</style>"

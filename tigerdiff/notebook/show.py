@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tigerdiff.notebook.pictures import (
-    Picture,
+    Shown,
     checked_texts,
     figure_html,
     grid_html,
@@ -33,7 +32,7 @@ def show_images(
     width: int | None = None,
     caption: str | None = None,
     pixelated: bool | None = None,
-) -> PictureGrid:
+) -> Shown:
     """Show pictures in a grid that wraps on narrow screens.
 
     Args:
@@ -61,7 +60,9 @@ def show_images(
     if columns < 1:
         raise ValueError(f"columns must be at least 1, got {columns}")
     alts, names = checked_texts(alt, titles, len(pictures))
-    return PictureGrid(pictures, alts, names, min(columns, len(pictures)), caption)
+    columns, text = min(columns, len(pictures)), f"{len(pictures)} pictures: {alts[0]}"
+    html = figure_html(grid_html(pictures, alts, names, columns), caption)
+    return Shown(html, text, png_sheet(pictures, columns))
 
 
 def timestep_slider(
@@ -191,22 +192,3 @@ def player(
     slots: dict[str, Any] = {"label": "frame", "interval": 0.12} | options
     slots |= {"alt": [f"{alt}: {name}" for name in films], "titles": list(films)}
     return Slider(row, steps, argument="films", start=steps[-1], kind="player", **slots)
-
-
-@dataclass(frozen=True)
-class PictureGrid:
-    """What `show_images` returns."""
-
-    pictures: list[Picture]
-    alts: list[str]
-    titles: list[str]
-    columns: int
-    caption: str | None
-
-    def __repr__(self) -> str:
-        return f"{len(self.pictures)} pictures: {self.alts[0]}"
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        grid = grid_html(self.pictures, self.alts, self.titles, self.columns)
-        html, png = figure_html(grid, self.caption), png_sheet(self.pictures, self.columns)
-        return {"text/html": html, "image/png": png, "text/plain": repr(self)}

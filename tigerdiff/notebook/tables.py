@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from tigerdiff.notebook.pictures import figure_html
+from tigerdiff.notebook.pictures import Shown, figure_html
 
 # A column of these, and of empty cells, is aligned at the right: 1,000, −0.3, 12 %, 15.9 ± 0.5.
 NUMBER = re.compile(r"|[-−+]?\d[\d.,]*(e[-+]?\d+)?(\s?%|\s?±\s?[\d.,]+)?")
@@ -15,7 +15,7 @@ NUMBER = re.compile(r"|[-−+]?\d[\d.,]*(e[-+]?\d+)?(\s?%|\s?±\s?[\d.,]+)?")
 
 def table(
     rows: Sequence[Mapping[str, Any]], *, caption: str | None = None, digits: int = 3
-) -> Table:
+) -> Shown:
     """Show rows of values; the first column names the row.
 
     Args:
@@ -33,47 +33,39 @@ def table(
     """
     if not rows or not rows[0] or any(list(row) != list(rows[0]) for row in rows):
         raise ValueError("rows must be mappings with the same columns, and at least one")
-    return Table(list(rows), caption, digits)
+    names = list(rows[0])
+    cells = [[_cell(row[name], digits) for name in names] for row in rows]
+    numeric = [any(column) and all(map(NUMBER.fullmatch, column)) for column in zip(*cells)]
+    return Shown(_html(names, cells, numeric, caption), _text(names, cells, numeric, caption))
 
 
-class Table:
-    """What `table` returns."""
+def _text(
+    names: list[str], cells: list[list[str]], numeric: list[bool], caption: str | None
+) -> str:
+    columns = []
+    for column, number in zip(zip(names, *cells), numeric):
+        width = max(map(len, column))
+        columns.append([text.rjust(width) if number else text.ljust(width) for text in column])
+    lines = [caption] if caption else []
+    lines += ["  ".join(line) for line in zip(*columns)]
+    return "\n".join(line.rstrip() for line in lines)
 
-    def __init__(self, rows: list[Mapping[str, Any]], caption: str | None, digits: int) -> None:
-        self._columns, self._caption = list(rows[0]), caption
-        self._cells = [[_cell(row[name], digits) for name in self._columns] for row in rows]
-        columns = zip(*self._cells)
-        self._numeric = [any(column) and all(map(NUMBER.fullmatch, column)) for column in columns]
 
-    def __str__(self) -> str:
-        columns = []
-        for column, number in zip(zip(self._columns, *self._cells), self._numeric):
-            width = max(map(len, column))
-            columns.append([text.rjust(width) if number else text.ljust(width) for text in column])
-        lines = [self._caption] if self._caption else []
-        lines += ["  ".join(line) for line in zip(*columns)]
-        return "\n".join(line.rstrip() for line in lines)
-
-    __repr__ = __str__
-
-    def _html(self) -> str:
-        kinds = [' class="tigerdiff-number"' * number for number in self._numeric]
-        columns = [escape(name) for name in self._columns]
-        heads = [f'<th scope="col"{kind}>{name}</th>' for name, kind in zip(columns, kinds)]
-        head, body = "".join(heads), ""
-        for row in self._cells:
-            cells = list(zip(map(escape, row), columns, kinds))
-            first = f'<th scope="row"{kinds[0]}>{cells[0][0]}</th>'
-            others = [f'<td{kind} data-column="{name}">{x}</td>' for x, name, kind in cells[1:]]
-            body += f"<tr>{first}{''.join(others)}</tr>"
-        caption = f"<caption>{escape(self._caption)}</caption>" if self._caption else ""
-        return figure_html(
-            f'<div class="tigerdiff-table"><table>{caption}<thead><tr>{head}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>"
-        )
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/html": self._html(), "text/plain": str(self)}
+def _html(
+    names: list[str], cells: list[list[str]], numeric: list[bool], caption: str | None
+) -> str:
+    kinds = [' class="tigerdiff-number"' * number for number in numeric]
+    columns = [escape(name) for name in names]
+    heads = [f'<th scope="col"{kind}>{name}</th>' for name, kind in zip(columns, kinds)]
+    rows = [f"<thead><tr>{''.join(heads)}</tr></thead><tbody>"]
+    for row in cells:
+        texts = list(zip(map(escape, row), columns, kinds))
+        first = f'<th scope="row"{kinds[0]}>{texts[0][0]}</th>'
+        others = [f'<td{kind} data-column="{name}">{x}</td>' for x, name, kind in texts[1:]]
+        rows.append(f"<tr>{first}{''.join(others)}</tr>")
+    above = f"<caption>{escape(caption)}</caption>" if caption else ""
+    body = f"<table>{above}{''.join(rows)}</tbody></table>"
+    return figure_html(f'<div class="tigerdiff-table">{body}</div>')
 
 
 def _cell(value: Any, digits: int) -> str:
