@@ -14,7 +14,7 @@ from typing import Any
 
 from nbformat.v4 import new_output
 from nbgrader.preprocessors import NbGraderPreprocessor
-from nbgrader.utils import is_grade, is_locked, is_solution
+from nbgrader.utils import is_grade, is_locked
 from traitlets import Unicode
 
 from grader.sandbox import Limits, SameProcess, Sandbox, SubmissionError
@@ -47,12 +47,12 @@ def grade(cells: list, variant: int, submission: Sandbox | SameProcess) -> list[
             continue
         source = plain(with_variant(cell.source, variant))
         cell.outputs = []
+        if is_locked(cell) and not is_grade(cell):  # ours: if it fails, the assignment is broken
+            exec(compile(source, "<given>", "exec"), space)
         try:
             if is_grade(cell):
                 test(source, space, submission)
             else:
-                if is_locked(cell) and not is_solution(cell):
-                    exec(compile(source, "<given>", "exec"), space)
                 submission.run(source)
         except (SubmissionError, NameError, AssertionError) as error:
             errors[-1] = str(error) or "a test fails: see its cell"
