@@ -54,8 +54,11 @@ def portraits(looks: dict[str, Any], size: int, device: torch.device, strip: int
 def _strip(looks: dict[str, Any], p: Points, first: int) -> Tensor:
     """Paint the rows p of all pictures, which start with row number `first`."""
     size, n = p[0].shape[-1], p[1].shape[1]
-    reach = looks["reach"].items()
-    rows = {name: rows_between(top, bottom, size, first, n) for name, (top, bottom) in reach}
+    reach: dict[str, tuple[float, float]] = looks["reach"]
+    rows = {name: rows_between(*reach[name], size, first, n) for name in ("body", "ears", "head")}
+    top, high = first + rows["head"].start, rows["head"].stop - rows["head"].start
+    for name in ("eyes", "muzzle"):  # among the rows of the head
+        rows[name] = rows_between(*reach[name], size, top, high)
     canvas = p[0].new_zeros(3, len(looks["backdrop"]), n, size)
     places(canvas, looks, p, first, "behind")
     h = posed(looks, p)
@@ -191,9 +194,9 @@ def head(canvas: Tensor, looks: dict[str, Any], h: Points) -> None:
     sunny = found["edge"] * (h[0] * looks["sun_x"] + h[1] * looks["sun_y"]).clamp_(0, 1)
     coat.addcmul_(sunny, rgb(canvas, (0.40, 0.34, 0.25)) * looks["sun"] * looks["pale"])
     tone = 0.6 * looks["sun"] + looks["sky"]
-    if (at := within(rows["eyes"], rows["head"])).stop:
+    if (at := rows["eyes"]).start < at.stop:
         eyes(coat[:, :, at], looks, part_of(g, at), tone)
-    if muzzle := (at := within(rows["muzzle"], rows["head"])).stop:
+    if muzzle := (at := rows["muzzle"]).start < at.stop:
         small = look_up("face", x[:, at], y[:, at])
         face = coat[:, :, at].lerp_(0.6 * looks["ink"], small["lips"])
         if looks["any_open"]:
@@ -203,12 +206,6 @@ def head(canvas: Tensor, looks: dict[str, Any], h: Points) -> None:
     canvas.lerp_(coat, found["cover"])
     if muzzle:
         canvas[:, :, at].lerp_(tone * rgb(canvas, (1.0, 0.97, 0.92)), 0.75 * small["whiskers"])
-
-
-def within(inner: slice, outer: slice) -> slice:
-    """The inner rows as rows of the outer ones, slice(0, 0) where there are none."""
-    start, stop = max(inner.start, outer.start), min(inner.stop, outer.stop)
-    return slice(start - outer.start, stop - outer.start) if start < stop else slice(0, 0)
 
 
 def eyes(coat: Tensor, looks: dict[str, Any], g: Points, tone: Tensor) -> None:
