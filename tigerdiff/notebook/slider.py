@@ -175,9 +175,8 @@ class Slider:
 
 def checked_values(values: Iterable[Number]) -> list[Number]:
     """Return the values of a slider as plain numbers."""
-    raw = [v.item() if hasattr(v, "item") else v for v in values]
-    numbers = [v for v in raw if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    if len(numbers) != len(raw):
+    numbers = [v.item() if hasattr(v, "item") else v for v in values]
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in numbers):
         raise ValueError("values must be numbers")
     if len(numbers) < 2 or len(set(numbers)) != len(numbers):
         raise ValueError(f"values must be at least two different numbers, got {numbers}")
