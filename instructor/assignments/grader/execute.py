@@ -25,6 +25,7 @@ LIMITS: dict[str, Limits] = {
     "02_forward_noising": Limits(forbidden=("add_noise", "noise_step", "to_x0_eps")),
     "04_ddpm": Limits(forbidden=("posterior", "ddpm", "diffusion_loss")),
     "05_ddim": Limits(forbidden=("ddim", "timesteps", "to_x0_eps")),
+    "06_stable_diffusion": Limits(forbidden=("guided",)),
 }
 
 
