@@ -7,7 +7,7 @@ import pytest
 import quiz
 
 ROOT = Path(__file__).parent.parent
-CHAPTERS = sorted(path.stem for path in ROOT.glob("book/0*.ipynb"))
+CHAPTERS = sorted(path.stem for path in ROOT.glob("book/[01]*.ipynb"))
 QUIZZES = quiz.read_quizzes()
 
 
