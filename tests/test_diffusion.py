@@ -134,7 +134,7 @@ def test_tables_that_are_no_schedule(table):
 def test_schedules_too_short():
     with pytest.raises(ValueError, match="^T must be at least 21"):
         NoiseSchedule.linear(20)
-    with pytest.raises(ValueError, match="^T must be at least 1 "):
+    with pytest.raises(ValueError, match="^T must be a whole number of at least 1 "):
         NoiseSchedule.cosine(0)
     assert NoiseSchedule.linear(21).T == 21
     assert NoiseSchedule.cosine(1).T == 1

@@ -8,10 +8,30 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def check_kind(name: str, value: Any, *kinds: type) -> None:
+    """Raise ValueError, naming the argument, unless the value is of one of the types."""
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        words = " or ".join("None" if x is type(None) else x.__name__ for x in kinds)
+        raise ValueError(f"{name} must be {words} (got {in_short(value)})")
+
+
+def check_number(name: str, value: Any) -> None:
+    """Raise ValueError, naming the argument, unless the value is a real number."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise ValueError(f"{name} must be a number (got {in_short(value)})")
+
+
+def in_short(value: Any) -> str:
+    """Return a value as Python writes it, or its type where that would be long."""
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else type(value).__name__
 
 
 def check_images(**images: Tensor) -> None:
@@ -46,18 +66,22 @@ def whole_number(name: str, value: Any, least: int, most: float = math.inf) -> i
     if whole and least <= value <= most:
         return operator.index(value)
     extent = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
-    raise ValueError(f"{name} must be a whole number {extent} (got {value!r})")
+    raise ValueError(f"{name} must be a whole number {extent} (got {in_short(value)})")
 
 
-def check_time(table: Tensor, name: str, t: Tensor | int, x: Tensor, lowest: int) -> Tensor:
-    """Return t as an index into a schedule's table: shape () or (B,), values lowest ... T.
+def check_time(schedule: Any, name: str, t: Tensor | int, x: Tensor, lowest: int) -> Tensor:
+    """Return t as an index into a schedule's tables: shape () or (B,), values lowest ... T.
 
     Raises:
         ValueError: naming the argument, if it is no whole number, misshapen or out of range.
     """
+    table = getattr(schedule, "alpha_bar", None)
+    if not isinstance(table, Tensor):
+        made = "a NoiseSchedule, such as make_schedule('cosine', 1000)"
+        raise ValueError(f"schedule must be {made} (got {in_short(schedule)})")
     if not isinstance(t, Tensor):
         try:
-            t = torch.tensor(operator.index(t))
+            t = torch.tensor(max(-1, min(operator.index(t), len(table))))  # none is too large
         except TypeError:
             kind = type(t).__name__
             raise ValueError(f"{name} must be an int or an integer tensor (got {kind})") from None
@@ -68,3 +92,42 @@ def check_time(table: Tensor, name: str, t: Tensor | int, x: Tensor, lowest: int
     if t.device.type == "cpu" and not bool(((t >= lowest) & (t < len(table))).all()):
         raise ValueError(f"{name} must be between {lowest} and {len(table) - 1}")
     return t.to(table.device, torch.long)
+
+
+def check_config(
+    size: int,
+    channels: int,
+    multipliers: Sequence[int],
+    blocks: int,
+    attention: Sequence[int],
+    dropout: float,
+    prediction: str,
+    classes: Mapping[str, Sequence[str]] | None,
+) -> None:
+    """Raise ValueError, naming the argument, unless these arguments of a network fit together."""
+    whole_number("size", size, 1)
+    whole_number("channels", channels, 0)
+    whole_number("blocks", blocks, 0)
+    for name, values in (("multipliers", multipliers), ("attention", attention)):
+        check_kind(name, values, list, tuple)
+        for value in values:
+            whole_number(f"each of {name}", value, 0)
+    check_number("dropout", dropout)
+    check_kind("classes", classes, Mapping, type(None))
+    if not multipliers or min(*multipliers, blocks) < 1:
+        raise ValueError("multipliers (one or more) and blocks must be at least 1 each")
+    if channels < 8 or channels % 8:
+        raise ValueError(f"channels must be a multiple of 8 (got {channels})")
+    factor = 2 ** (len(multipliers) - 1)
+    if size < 1 or size % factor:
+        raise ValueError(
+            f"size must be divisible by {factor}, "
+            f"once by 2 for each level after the first (got {size})"
+        )
+    resolutions = [size >> level for level in range(len(multipliers))]
+    if not set(attention) <= set(resolutions):
+        raise ValueError(f"attention must be among the resolutions {resolutions}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1 (got {dropout})")
+    if prediction not in ("eps", "x0", "v"):
+        raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {prediction!r})")

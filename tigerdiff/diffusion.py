@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tigerdiff.checks import check_images, check_time
+from tigerdiff.checks import check_images, check_time, whole_number
 
 Prediction = Literal["eps", "x0", "v"]
 
@@ -53,7 +53,7 @@ class NoiseSchedule:
         Raises:
             ValueError: if T is below 21, where the scaled beta would pass 1.
         """
-        if T < 21:
+        if whole_number("T", T, 1) < 21:
             raise ValueError(f"T must be at least 21 for a linear schedule (got {T}): use cosine")
         beta = torch.linspace(1e-4, 0.02, T, dtype=torch.float64) * (1000 / T)
         return cls(_alpha_bar(beta))
@@ -65,8 +65,7 @@ class NoiseSchedule:
         Raises:
             ValueError: if T is below 1.
         """
-        if T < 1:
-            raise ValueError(f"T must be at least 1 (got {T})")
+        whole_number("T", T, 1)
         t = torch.arange(T + 1, dtype=torch.float64) / T
         f = torch.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
         return cls(_alpha_bar((1 - f[1:] / f[:-1]).clamp(max=0.999)))
@@ -126,7 +125,7 @@ def add_noise(schedule: NoiseSchedule, x0: Tensor, t: Tensor | int, eps: Tensor)
         ValueError: naming the argument that has a wrong shape, dtype or range.
     """
     check_images(x0=x0, eps=eps)
-    t = check_time(schedule.alpha_bar, "t", t, x0, lowest=0)
+    t = check_time(schedule, "t", t, x0, lowest=0)
     alpha_bar = schedule.alpha_bar[t]
     return _like(alpha_bar.sqrt(), x0) * x0 + _like((1 - alpha_bar).sqrt(), x0) * eps
 
@@ -149,7 +148,7 @@ def noise_step(schedule: NoiseSchedule, x_prev: Tensor, t: Tensor | int, eps: Te
         ValueError: naming the argument that has a wrong shape, dtype or range.
     """
     check_images(x_prev=x_prev, eps=eps)
-    t = check_time(schedule.alpha_bar, "t", t, x_prev, lowest=1)
+    t = check_time(schedule, "t", t, x_prev, lowest=1)
     beta = schedule.beta[t]
     return _like((1 - beta).sqrt(), x_prev) * x_prev + _like(beta.sqrt(), x_prev) * eps
 
@@ -181,7 +180,7 @@ def to_x0_eps(
         ValueError: naming the argument that has a wrong shape, dtype, range or name.
     """
     check_images(xt=xt, output=output)
-    t = check_time(schedule.alpha_bar, "t", t, xt, lowest=1)
+    t = check_time(schedule, "t", t, xt, lowest=1)
     alpha_bar = schedule.alpha_bar[t]
     signal, noise = _like(alpha_bar.sqrt(), xt), _like((1 - alpha_bar).sqrt(), xt)
     return split(output, xt, signal, noise, prediction)
@@ -228,7 +227,7 @@ def to_target(
         ValueError: naming the argument that has a wrong shape, dtype, range or name.
     """
     check_images(x0=x0, eps=eps)
-    t = check_time(schedule.alpha_bar, "t", t, x0, lowest=1)
+    t = check_time(schedule, "t", t, x0, lowest=1)
     if prediction == "eps":
         return eps
     if prediction == "x0":
@@ -265,8 +264,8 @@ def posterior(
         ValueError: naming the argument that has a wrong shape, dtype or range.
     """
     check_images(x0=x0, xt=xt)
-    t = check_time(schedule.alpha_bar, "t", t, xt, lowest=1)
-    t_prev = check_time(schedule.alpha_bar, "t_prev", t_prev, xt, lowest=0)
+    t = check_time(schedule, "t", t, xt, lowest=1)
+    t_prev = check_time(schedule, "t_prev", t_prev, xt, lowest=0)
     if t.device.type == "cpu" and not bool((t_prev < t).all()):
         raise ValueError("t_prev must be earlier than t")
     alpha_bar, alpha_bar_prev = schedule.alpha_bar[t], schedule.alpha_bar[t_prev]

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from tigerdiff.checks import check_kind, check_number, whole_number
 from tigerdiff.data.tensors import seeded_generator, to_uint8
 from tigerdiff.diffusion import NoiseSchedule
 from tigerdiff.sampling import SAMPLERS, Model, prediction_of, randn_like
@@ -80,11 +81,15 @@ def sample(
     """
     from tqdm.auto import tqdm
 
-    if sampler not in SAMPLERS:
+    if not isinstance(sampler, str) or sampler not in SAMPLERS:
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)} (got {sampler!r})")
-    for name, value, lowest in (("n", n, 1), ("size", size, 1), ("seed", seed, 0)):
-        if not hasattr(value, "__index__") or not lowest <= value < 2**64:
-            raise ValueError(f"{name} must be a whole number of at least {lowest} (got {value!r})")
+    check_kind("model", model, torch.nn.Module)
+    check_kind("schedule", schedule, NoiseSchedule)
+    check_number("guidance_scale", guidance_scale)
+    check_kind("condition", condition, Mapping, type(None))
+    whole_number("n", n, 1)
+    whole_number("size", size, 1)
+    whole_number("seed", seed, 0, 2**64 - 1)
     if not abs(guidance_scale) < inf:
         raise ValueError(f"guidance_scale must be a finite number (got {guidance_scale!r})")
     row = cast(UNet, model).condition(**condition) if condition else None

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tigerdiff.checks import check_images
+from tigerdiff.checks import check_images, check_kind, in_short
 from tigerdiff.diffusion import NoiseSchedule, to_x0_eps
 from tigerdiff.sampling import Model, prediction_of
 
@@ -69,6 +69,7 @@ def integrate(
     check_images(xt=xt)
     if method not in ("euler", "midpoint", "heun"):
         raise ValueError(f"method must be euler, midpoint or heun (got {method!r})")
+    check_kind("times", times, list, tuple, Tensor)
     if len(times) < 2 or not all(0 <= t <= 1 for t in times):
         raise ValueError("times must be two or more numbers between 0 (clean) and 1 (noise)")
 
@@ -89,6 +90,7 @@ def integrate(
 
 def flow_time(schedule: NoiseSchedule) -> Tensor:
     """Return the line's time of equal signal-to-noise ratio for each time of a schedule, (T+1,)."""
+    check_kind("schedule", schedule, NoiseSchedule)
     signal, noise = schedule.alpha_bar.sqrt(), (1 - schedule.alpha_bar).sqrt()
     return noise / (signal + noise)
 
@@ -114,6 +116,8 @@ def as_flow(model: Model, schedule: NoiseSchedule, *, clip: bool = True) -> Mode
 
 def _like(t: Tensor | float, x: Tensor) -> Tensor:
     """t as (B, 1, ...), to multiply x; refused if it is misshapen or outside 0 ... 1."""
+    if not isinstance(t, (int, float, Tensor)):
+        raise ValueError(f"t must be a number or a tensor (got {in_short(t)})")
     t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
     if t.shape not in ((), x.shape[:1]) or not bool(((t >= 0) & (t <= 1)).all()):
         raise ValueError(f"t must be a number or ({len(x)},), between 0 (clean) and 1 (noise)")

@@ -16,19 +16,20 @@ there is none).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from math import expm1, inf, log, sqrt
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from tigerdiff.checks import check_images
+from tigerdiff.checks import check_images, check_kind
 from tigerdiff.diffusion import NoiseSchedule, Prediction, split
 
 Model = Callable[[Tensor, Tensor], Tensor]
-Generators = torch.Generator | Sequence[torch.Generator] | None
+Generators = torch.Generator | list[torch.Generator] | None
 
 
 class Step(NamedTuple):
@@ -49,7 +50,8 @@ def timesteps(schedule: NoiseSchedule, n: int) -> list[int]:
     Raises:
         ValueError: if n is not between 1 and T.
     """
-    if isinstance(n, bool) or not hasattr(n, "__index__") or not 1 <= n <= schedule.T:
+    check_kind("schedule", schedule, NoiseSchedule)
+    if isinstance(n, bool) or not isinstance(n, Integral) or not 1 <= n <= schedule.T:
         raise ValueError(f"steps must be a whole number between 1 and {schedule.T} (got {n!r})")
     return torch.linspace(schedule.T, 0, n + 1, dtype=torch.float64).round().long().tolist()
 
@@ -160,7 +162,7 @@ def ddim(
         ValueError: if ``steps``, ``eta`` or ``xT`` does not fit.
     """
     check_images(xT=xT)
-    if not 0 <= eta <= 1:
+    if not isinstance(eta, (int, float)) or not 0 <= eta <= 1:
         raise ValueError(f"eta must be between 0 and 1 (got {eta})")
     times = timesteps(schedule, steps)
 
@@ -281,9 +283,10 @@ def randn_like(x: Tensor, generator: Generators) -> Tensor:
 
     With a sequence of generators, one for each picture, picture i takes its noise from the i-th.
     """
-    if isinstance(generator, Sequence):
+    if isinstance(generator, list):
         return torch.cat(
             [randn_like(picture[None], g) for picture, g in zip(x, generator, strict=True)]
         )
+    check_kind("generator", generator, torch.Generator, type(None))
     device = generator.device if generator is not None else x.device
     return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tigerdiff.checks import check_config, check_kind
 from tigerdiff.diffusion import Prediction
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -56,6 +57,7 @@ class UNet(nn.Module):
         classes: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
+        check_config(size, channels, multipliers, blocks, attention, dropout, prediction, classes)
         self.classes = {name: list(words) for name, words in (classes or {}).items()}
         self.config: dict[str, Any] = {
             "size": size, "channels": channels, "multipliers": list(multipliers), "blocks": blocks,
@@ -65,7 +67,6 @@ class UNet(nn.Module):
         self.channels, self.prediction = channels, prediction
         self.factor = 2 ** (len(multipliers) - 1)
         resolutions = [size >> level for level in range(len(multipliers))]
-        check_config(**{name: self.config[name] for name in self.config if name != "classes"})
         hidden = 8 * channels
         self.time = nn.Sequential(
             nn.Linear(2 * channels, hidden), nn.SiLU(), nn.Linear(hidden, hidden)
@@ -109,16 +110,18 @@ class UNet(nn.Module):
         Raises:
             ValueError: if a shape does not fit.
         """
+        check_kind("xt", xt, Tensor)
         factor = self.factor
         if xt.dim() != 4 or xt.shape[1] != 3 or xt.shape[2] % factor or xt.shape[3] % factor:
             raise ValueError(
                 f"xt must have shape (B, 3, H, W) with H and W divisible by {factor} "
                 f"(got {tuple(xt.shape)})"
             )
-        if t.shape != xt.shape[:1]:
-            raise ValueError(f"t must have shape ({xt.shape[0]},) (got {tuple(t.shape)})")
+        if not isinstance(t, Tensor) or t.shape != xt.shape[:1]:
+            raise ValueError(f"t must have shape ({len(xt)},) (got {getattr(t, 'shape', t)})")
         if condition is None:
             condition = t.new_full((len(t), len(self.classes)), -1, dtype=torch.int64)
+        check_kind("condition", condition, Tensor)
         if condition.shape != (len(t), len(self.classes)):
             raise ValueError(
                 f"condition must have shape ({len(t)}, {len(self.classes)}), a column for each of "
@@ -225,36 +228,9 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """As torch's, whose backward pass is twice as slow in bfloat16, and less exact."""
-        return super().forward(x.to(torch.promote_types(x.dtype, torch.float32))).to(x.dtype)
-
-
-def check_config(
-    size: int,
-    channels: int,
-    multipliers: Sequence[int],
-    blocks: int,
-    attention: Sequence[int],
-    dropout: float,
-    prediction: str,
-) -> None:
-    """Raise ValueError, naming the argument, unless the arguments of :class:`UNet` fit together."""
-    if not multipliers or min(*multipliers, blocks) < 1:
-        raise ValueError("multipliers (one or more) and blocks must be at least 1 each")
-    if channels < 8 or channels % 8:
-        raise ValueError(f"channels must be a multiple of 8 (got {channels})")
-    factor = 2 ** (len(multipliers) - 1)
-    if size < 1 or size % factor:
-        raise ValueError(
-            f"size must be divisible by {factor}, "
-            f"once by 2 for each level after the first (got {size})"
-        )
-    resolutions = [size >> level for level in range(len(multipliers))]
-    if not set(attention) <= set(resolutions):
-        raise ValueError(f"attention must be among the resolutions {resolutions}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be at least 0 and below 1 (got {dropout})")
-    if prediction not in ("eps", "x0", "v"):
-        raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {prediction!r})")
+        wide = torch.promote_types(x.dtype, torch.float32)
+        scale, shift = self.weight.to(wide), self.bias.to(wide)
+        return F.group_norm(x.to(wide), self.num_groups, scale, shift, self.eps).to(x.dtype)
 
 
 def time_embedding(t: Tensor, channels: int) -> Tensor:

@@ -1048,7 +1048,7 @@ def test_one_image_fills_any_batch():
         ({"seed": -1}, "seed"),
         ({"rank": 2, "world_size": 2}, "rank"),
         ({"rank": -1}, "rank"),
-        ({"world_size": 0}, "rank"),
+        ({"world_size": 0}, "world_size"),
     ],
 )
 def test_bad_arguments_of_batches_fail_at_the_call(change, name):
@@ -1127,7 +1127,7 @@ def test_seeded_generator_is_a_function_of_its_key():
 
 @pytest.mark.parametrize("key", [(-1,), (0, 2**64)])
 def test_bad_key(key):
-    with pytest.raises(ValueError, match="key must be whole numbers"):
+    with pytest.raises(ValueError, match="each of key must be a whole number from 0 to"):
         seeded_generator(*key)
 
 

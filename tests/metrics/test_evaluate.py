@@ -162,7 +162,7 @@ def test_a_table_that_leaves_pictures_out_is_refused(evaluate, tigers, tmp_path)
     assert "some/metadata.csv has no row for some pictures in" in evaluate("--images", folder)
 
 
-def test_pictures_without_a_table_have_no_prompts_and_may_be_large(evaluate, tmp_path):
+def test_pictures_without_a_table_have_no_prompts_and_may_be_large(evaluate, tmp_path, caplog):
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "a.png").write_bytes(b"no picture")
@@ -172,6 +172,11 @@ def test_pictures_without_a_table_have_no_prompts_and_may_be_large(evaluate, tmp
     assert results["sources"]["pictures"] == f"{folder}: 20 of 32 x 32 pixels"
     assert results["pictures"]["prompt_accuracy"] is None
     assert "as asked" not in said
+    sentence = f"photos in {folder}? compare them with photos, --reference DIR"
+    assert sentence in caplog.text
+    caplog.clear()
+    evaluate("--images", folder, "--reference", folder, "--out", "b.json", out="b.json")
+    assert sentence not in caplog.text
 
 
 def test_a_run_draws_and_is_asked_for_its_training_tigers(evaluate, run):
@@ -269,6 +274,7 @@ def test_training_photos_of_another_folder_are_not_taken_for_them(
 
 def test_a_comparison_that_says_little_is_said_to(evaluate, tigers, tmp_path, caplog):
     evaluate("--images", tigers, "--reference", tigers)
+    assert "photos in" not in caplog.text
     assert "40 of the pictures are in the reference too" in caplog.text
     config = TrainConfig(
         tigers, tmp_path / "run", image_size=SIZE, steps=1, batch_size=4, channels=8, blocks=1,

@@ -398,7 +398,7 @@ def test_crops_see_what_whole_pictures_hide():
     assert not torch.equal(cut, crops(images, 40, each=2, seed=2))
     assert torch.equal(crops(images, 256, each=1), images)
     for wrong, sentence in (
-        ({"size": 257}, "size must be 1 to 256"),
+        ({"size": 257}, "size must be a whole number from 1 to 256"),
         ({"each": 0}, "each must be"),
     ):
         with pytest.raises(ValueError, match=sentence):

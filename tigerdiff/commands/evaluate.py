@@ -73,6 +73,8 @@ def evaluate_command(
     results.check_out(out, command)
     if images is not None:
         shown, training = pictures.folder_pictures(images, n, seed), None
+        if reference == "painted" and shown.tigers is None:
+            logger.warning("photos in %s? compare them with photos, --reference DIR", images)
     else:
         assert folder is not None
         if reference == "painted" and read_card(folder).get("data") == "photos":

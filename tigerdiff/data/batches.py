@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tigerdiff.checks import whole_number
+from tigerdiff.checks import check_kind, whole_number
 from tigerdiff.data.tensors import described, seeded_generator, to_float
 
 
@@ -49,8 +49,10 @@ def batches(
     Raises:
         ValueError: an argument is out of range (at the call, not at the first batch).
     """
+    check_kind("images", images, Tensor)
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not len(images):
         raise ValueError(f"images must be uint8 (N, 3, H, W) with N >= 1, not {described(images)}")
+    check_kind("labels", labels, Tensor, type(None))
     if labels is not None and (labels.dim() != 2 or len(labels) != len(images)):
         raise ValueError(f"labels must be ({len(images)}, A), not {described(labels)}")
     check_place(batch_size, seed, start, rank, world_size)
@@ -80,6 +82,7 @@ def check_place(batch_size: int, seed: int, start: int, rank: int, world_size: i
     """Raise ValueError unless these name a part of a stream of batches."""
     whole_number("batch_size", batch_size, 1)
     whole_number("start", start, 0)
-    whole_number("seed", seed, 0)
-    if not 0 <= rank < world_size:
+    whole_number("seed", seed, 0, 2**64 - 1)
+    whole_number("world_size", world_size, 1)
+    if not whole_number("rank", rank, 0) < world_size:
         raise ValueError(f"rank must be in 0 ... world_size - 1, not {rank} of {world_size}")

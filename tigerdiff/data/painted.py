@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from tigerdiff.checks import whole_number
+from tigerdiff.checks import check_kind, whole_number
 from tigerdiff.data import files as _files
 from tigerdiff.data.batches import check_place
 from tigerdiff.data.tensors import to_float
@@ -71,6 +71,7 @@ def painted_batches(
     """
     check_painted("size", size, seed)
     check_place(batch_size, seed, start, rank, world_size)
+    check_kind("attributes", attributes, list, tuple)
     if unknown := set(attributes) - set(CHOICES):
         raise ValueError(f"attributes must be of {', '.join(CHOICES)} (got {unknown.pop()!r})")
     together = max(1, AT_ONCE.get(torch.device(device).type, 1024) // batch_size)
@@ -175,9 +176,9 @@ def read_tigers(folder: str | os.PathLike[str]) -> dict[str, Tiger]:
 
 def check_painted(name: str, size: int, seed: int) -> None:
     """Raise ValueError unless there are painted tigers of this seed and size, called `name`."""
-    if not 0 <= seed < 2**31:
+    if not whole_number("seed", seed, 0) < 2**31:
         raise ValueError(f"seed must be 0 ... 2**31 - 1 for painted tigers (got {seed})")
-    if not 16 <= size <= 1024:
+    if not 16 <= whole_number(name, size, 1) <= 1024:
         raise ValueError(f"{name} must be 16 ... 1024 for painted tigers (got {size})")
 
 

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tigerdiff.checks import check_kind, whole_number
+
 
 def seeded_generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
     """Make a generator whose stream is fixed by ``key``; keys that differ give unrelated streams.
@@ -15,8 +17,7 @@ def seeded_generator(*key: int, device: torch.device | str = "cpu") -> torch.Gen
     Raises:
         ValueError: a number of the key is out of range.
     """
-    if not all(0 <= part < 2**64 for part in key):
-        raise ValueError(f"key must be whole numbers in 0 ... 2**64 - 1, not {key}")
+    key = tuple(whole_number("each of key", part, 0, 2**64 - 1) for part in key)
     # SeedSequence pads with zeros and splits long numbers: length and fixed width keep (1,), (1, 0)
     # and (2**32, ...) apart.
     words = [word for part in key for word in (part & 0xFFFFFFFF, part >> 32)]
@@ -30,6 +31,7 @@ def to_float(images: Tensor) -> Tensor:
     Raises:
         ValueError: ``images`` is not uint8.
     """
+    check_kind("images", images, Tensor)
     if images.dtype != torch.uint8:
         raise ValueError(f"images must be uint8, not {described(images)}")
     return images.float() / 127.5 - 1
@@ -41,6 +43,7 @@ def to_uint8(x: Tensor) -> Tensor:
     Raises:
         ValueError: ``x`` is not floating point, or holds NaN.
     """
+    check_kind("x", x, Tensor)
     if not x.is_floating_point():
         raise ValueError(f"x must be float in [-1, 1], not {described(x)}")
     if x.isnan().any():

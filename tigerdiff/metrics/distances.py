@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tigerdiff.checks import whole_number
+from tigerdiff.checks import check_kind, whole_number
 from tigerdiff.data.tensors import seeded_generator
 from tigerdiff.metrics.inception import inception
 from tigerdiff.metrics.judge import BATCH, checked, shipped_judge
@@ -154,9 +154,11 @@ def crops(images: Tensor, size: int = 64, *, each: int = 8, seed: int = 0) -> Te
     Raises:
         ValueError: the pictures are smaller than ``size``, or ``each`` is less than 1.
     """
+    check_kind("images", images, Tensor)
+    if images.dim() != 4 or not len(images):
+        raise ValueError(f"images must have shape (N, 3, H, W) (got {tuple(images.shape)})")
     n, _, height, width = images.shape
-    if not 1 <= size <= min(height, width):
-        raise ValueError(f"size must be 1 to {min(height, width)} for these images, not {size}")
+    whole_number("size", size, 1, min(height, width))
     whole_number("each", each, 1)
     random = torch.rand(each * n, 2, generator=seeded_generator(seed))
     room = torch.tensor([height - size + 1, width - size + 1])

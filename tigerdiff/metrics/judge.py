@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tigerdiff.checks import check_kind
 from tigerdiff.data.tensors import described, to_float
 from tigerdiff.tigers.tiger import CHOICES, RANGES
 
@@ -101,6 +102,7 @@ def shipped_judge(device: torch.device) -> Judge:
 
 def checked(images: Tensor, name: str, fewest: int) -> Tensor:
     """Return the pictures; raise ValueError unless the judge can look at them."""
+    check_kind(name, images, Tensor)
     shape = images.shape
     square = len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3] > 0
     if images.dtype != torch.uint8 or not square or len(images) < fewest:

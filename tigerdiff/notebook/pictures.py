@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tigerdiff.checks import whole_number
 from tigerdiff.data.tensors import to_uint8
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def to_picture(
     """
     from PIL.Image import Dither, fromarray
 
-    if width is not None and width < 1:
-        raise ValueError(f"width must be at least 1 CSS pixel, got {width}")
+    if width is not None:
+        width = whole_number("width", width, 1)
     if hasattr(image, "savefig"):
         drawing, inverts = _draw(image, dpi), not any(axes.images for axes in image.axes)
         if inverts:  # lines and areas of few colours: a fifth fewer bytes
@@ -147,7 +148,7 @@ def checked_texts(
     """Return alt texts, a shared one completed by the title or the number, and titles or ""."""
     if titles is not None and (isinstance(titles, str) or len(titles) != n):
         raise ValueError(f"titles must be a list of {n}, one per picture, got {titles!r}")
-    if not isinstance(alt, str) and len(alt) != n:
+    if not isinstance(alt, str) and (not isinstance(alt, Sequence) or len(alt) != n):
         raise ValueError(f"alt must be one text, or a list of {n}, one per picture")
     names = [""] * n if titles is None else [str(title) for title in titles]
     alts = [alt] * n if isinstance(alt, str) else list(alt)

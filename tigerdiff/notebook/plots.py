@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from tigerdiff.checks import check_kind, whole_number
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -51,6 +53,7 @@ def plot_curves(
     Raises:
         ValueError: if a curve's length differs from that of x or of its errors.
     """
+    check_kind("curves", curves, Mapping)
     figure, axes = _axes(5.6, 3.4)
     for colour, (name, values) in zip(COLOURS * len(curves), curves.items()):
         y = torch.as_tensor(values, dtype=torch.float64)
@@ -95,6 +98,8 @@ def plot_histograms(
         top: height of the axis, to keep it the same over several figures.
         xlabel: name of the horizontal axis.
     """
+    check_kind("samples", samples, Mapping)
+    whole_number("bins", bins, 1)
     figure, axes = _axes(5.6, 3.1)
     for colour, (name, values) in zip(COLOURS * len(samples), samples.items()):
         flat, width = values.detach().flatten().double().cpu(), (limits[1] - limits[0]) / bins

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tigerdiff.checks import check_kind
 from tigerdiff.devices import find_device
 
 
@@ -24,6 +25,8 @@ def settings(*, cpu: Mapping[str, Any], gpu: Mapping[str, Any]) -> SimpleNamespa
     Raises:
         ValueError: if the two have not the same names, or one is "device".
     """
+    check_kind("cpu", cpu, Mapping)
+    check_kind("gpu", gpu, Mapping)
     if cpu.keys() != gpu.keys() or "device" in cpu:
         got = f"(got {', '.join(cpu)} and {', '.join(gpu)})"
         raise ValueError(f"cpu and gpu must have the same names, and none may be 'device' {got}")

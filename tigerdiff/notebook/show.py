@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tigerdiff.checks import check_kind, whole_number
 from tigerdiff.notebook.pictures import (
     Shown,
     checked_texts,
@@ -57,8 +58,7 @@ def show_images(
         raise ValueError("images is empty: give at least one picture")
     if columns is None:
         columns = len(pictures) if len(pictures) <= 5 else math.ceil(math.sqrt(len(pictures)))
-    if columns < 1:
-        raise ValueError(f"columns must be at least 1, got {columns}")
+    whole_number("columns", columns, 1)
     alts, names = checked_texts(alt, titles, len(pictures))
     columns, text = min(columns, len(pictures)), f"{len(pictures)} pictures: {alts[0]}"
     html = figure_html(grid_html(pictures, alts, names, columns), caption)
@@ -124,6 +124,7 @@ def compare_slider(
     Raises:
         ValueError: for a wrong shape, dtype, length or value, naming the argument.
     """
+    check_kind("tracks", tracks, Mapping)
     if len(tracks) < 2:
         raise ValueError(f"tracks needs at least two entries to compare, got {len(tracks)}")
     if wipe and len(tracks) != 2:
@@ -184,6 +185,7 @@ def player(
     Raises:
         ValueError: for a wrong shape, dtype or length, naming the argument.
     """
+    check_kind("films", films, Mapping)
     if not films:
         raise ValueError("films is empty: give at least one film")
     length = len(next(iter(films.values())))

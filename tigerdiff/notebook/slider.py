@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from tigerdiff.checks import in_short
 from tigerdiff.notebook.pictures import (
     MOVING_DPI,
     Picture,
@@ -175,6 +176,8 @@ class Slider:
 
 def checked_values(values: Iterable[Number]) -> list[Number]:
     """Return the values of a slider as plain numbers."""
+    if not isinstance(values, Iterable) or isinstance(values, (str, bytes)):
+        raise ValueError(f"values must be a list of numbers (got {in_short(values)})")
     numbers = [v.item() if hasattr(v, "item") else v for v in values]
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in numbers):
         raise ValueError("values must be numbers")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from tigerdiff.checks import whole_number
 from tigerdiff.notebook.pictures import Shown, figure_html
 
 # A column of these, and of empty cells, is aligned at the right: 1,000, −0.3, 12 %, 15.9 ± 0.5.
@@ -31,7 +32,9 @@ def table(
     Raises:
         ValueError: if there is no row, or the rows have different columns.
     """
-    if not rows or not rows[0] or any(list(row) != list(rows[0]) for row in rows):
+    whole_number("digits", digits, 1)
+    mappings = isinstance(rows, Sequence) and all(isinstance(row, Mapping) for row in rows)
+    if not mappings or not rows or not rows[0] or any(list(row) != list(rows[0]) for row in rows):
         raise ValueError("rows must be mappings with the same columns, and at least one")
     names = list(rows[0])
     cells = [[_cell(row[name], digits) for name in names] for row in rows]

@@ -65,7 +65,7 @@ def paint(
     size, device = whole_number("size", size, 16, 1024), torch.empty(0, device=device).device
     if isinstance(attributes, Tiger):
         return paint([attributes], size, device)[0]
-    tigers = list(attributes)
+    tigers = list(attributes) if isinstance(attributes, Sequence) else []
     if not tigers or not all(isinstance(tiger, Tiger) for tiger in tigers):
         raise ValueError("attributes must be a Tiger or a sequence of at least one")
     factor = math.ceil(

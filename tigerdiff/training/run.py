@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tigerdiff.checks import check_kind
 from tigerdiff.data.tensors import to_uint8
 from tigerdiff.diffusion import make_schedule
 from tigerdiff.sampling import ddim
@@ -52,6 +53,7 @@ def open_run(config: TrainConfig, stop: Event) -> Iterator[Run]:
     Nothing that an earlier run has left in ``config.out`` is changed before everything that can be
     wrong has been checked.
     """
+    check_kind("config", config, TrainConfig)
     accelerator = make_accelerator(config.device)
     if config.batch_size % accelerator.num_processes:
         raise ValueError(

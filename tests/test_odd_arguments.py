@@ -1,0 +1,237 @@
+"""Arguments of the public functions at random: wrong ones are named, right ones agree.
+
+Sixty examples of each property; ODD_ARGUMENTS=5000 tries as many.
+"""
+
+import math
+import os
+import traceback
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+import tigerdiff as td
+
+EXAMPLES = int(os.environ.get("ODD_ARGUMENTS", 60))
+often = settings(
+    max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES == 60, database=None,
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+
+SCHEDULE = td.make_schedule("cosine", 20)
+X = torch.linspace(-1, 1, 2 * 3 * 16 * 16).reshape(2, 3, 16, 16)
+BYTES = td.to_uint8(X)
+MANY = BYTES.repeat(12, 1, 1, 1)
+T = torch.tensor([3, 9])
+NET = td.UNet(16, channels=8, multipliers=(1, 1), attention=(), classes={"fur": ["a", "b"]})
+HALF = torch.full((2,), 0.5)
+
+# What an argument might be given instead, by what it should be.
+WRONG = {
+    "whole": [None, "7", 2.5, math.nan, [], b"x", -1, True, torch.zeros(2), {}],
+    "number": [None, "a", math.nan, [1.0], torch.zeros(2), {}],
+    "images": [None, "x.png", 3, [1.0], np.zeros((2, 3, 16, 16)), X.to(torch.complex64), X[:0]],
+    "times": [None, "7", 2.5, -1, 2**70, [3, 9], torch.tensor([3.0, 9.0]), torch.tensor([3])],
+    "schedule": [None, "cosine", 1000, torch.linspace(1, 0.1, 9), {}],
+    "word": [None, "nonsense", 3, "", []],
+    "mapping": [None, "a", 3, [1], X],
+    "tensor": [None, "a", 3, [1]],
+    "sequence": [None, 3, object()],
+}
+FRAMES = {"a": [X[0], X[1]], "b": [X[1], X[0]]}
+CALLS = {  # function: sound arguments, and what should be what
+    td.batches: (
+        {"images": BYTES, "batch_size": 2, "seed": 0, "start": 0, "rank": 0, "world_size": 1},
+        {"images": "images", "batch_size": "whole", "seed": "whole", "start": "whole",
+         "rank": "whole", "world_size": "whole"},
+    ),
+    td.painted_batches: (
+        {"size": 16, "batch_size": 2, "seed": 0, "start": 0, "rank": 0, "world_size": 1},
+        {"size": "whole", "batch_size": "whole", "seed": "whole", "start": "whole",
+         "rank": "whole", "world_size": "whole", "attributes": "sequence"},
+    ),
+    td.to_float: ({"images": BYTES}, {"images": "images"}),
+    td.to_uint8: ({"x": X}, {"x": "tensor"}),
+    td.make_schedule: ({"name": "cosine", "T": 50}, {"T": "whole"}),
+    td.NoiseSchedule.linear: ({"T": 50}, {"T": "whole"}),
+    td.add_noise: (
+        {"schedule": SCHEDULE, "x0": X, "t": T, "eps": X},
+        {"schedule": "schedule", "x0": "images", "t": "times", "eps": "images"},
+    ),
+    td.noise_step: (
+        {"schedule": SCHEDULE, "x_prev": X, "t": T, "eps": X},
+        {"schedule": "schedule", "x_prev": "images", "t": "times", "eps": "images"},
+    ),
+    td.posterior: (
+        {"schedule": SCHEDULE, "x0": X, "xt": X, "t": T, "t_prev": T - 1},
+        {"schedule": "schedule", "x0": "images", "xt": "images", "t": "times", "t_prev": "times"},
+    ),
+    td.to_target: (
+        {"schedule": SCHEDULE, "x0": X, "eps": X, "t": T, "prediction": "v"},
+        {"schedule": "schedule", "x0": "images", "t": "times", "prediction": "word"},
+    ),
+    td.to_x0_eps: (
+        {"schedule": SCHEDULE, "output": X, "xt": X, "t": T, "prediction": "v"},
+        {"schedule": "schedule", "output": "images", "t": "times", "prediction": "word"},
+    ),
+    td.timesteps: ({"schedule": SCHEDULE, "n": 5}, {"schedule": "schedule"}),
+    td.ddim: (
+        {"model": NET, "schedule": SCHEDULE, "xT": X, "steps": 3, "eta": 0.5},
+        {"schedule": "schedule", "xT": "images", "steps": "whole", "eta": "number"},
+    ),
+    td.dpm_solver: (
+        {"model": NET, "schedule": SCHEDULE, "xT": X, "steps": 3},
+        {"schedule": "schedule", "xT": "images", "steps": "whole"},
+    ),
+    td.sample: (
+        {"model": NET, "schedule": SCHEDULE, "n": 1, "size": 16, "steps": 2, "progress": False},
+        {"schedule": "schedule", "n": "whole", "size": "whole", "steps": "whole", "seed": "whole",
+         "sampler": "word", "model": "tensor", "guidance_scale": "number"},
+    ),
+    td.diffusion_loss: (
+        {"model": NET, "schedule": SCHEDULE, "x0": X, "t": T, "eps": X},
+        {"schedule": "schedule", "x0": "images", "t": "times", "eps": "images"},
+    ),
+    NET.forward: (
+        {"xt": X, "t": T, "condition": torch.zeros(2, 1, dtype=torch.long)},
+        {"xt": "tensor", "t": "tensor"},
+    ),
+    td.straight_line: ({"x0": X, "t": HALF, "eps": X}, {"x0": "images", "eps": "images"}),
+    td.flow_time: ({"schedule": SCHEDULE}, {"schedule": "schedule"}),
+    td.integrate: (
+        {"field": lambda x, t: x, "xt": X, "times": [1.0, 0.0], "method": "euler"},
+        {"xt": "images", "times": "sequence", "method": "word"},
+    ),
+    td.UNet: (
+        {"size": 16, "channels": 8, "multipliers": (1, 1), "attention": (), "dropout": 0.0},
+        {"size": "whole", "channels": "whole", "blocks": "whole", "multipliers": "sequence",
+         "attention": "sequence", "dropout": "number", "prediction": "word"},
+    ),
+    td.EMA: ({"model": NET, "decay": 0.9}, {"model": "tensor", "decay": "number"}),
+    td.crops: (
+        {"images": BYTES, "size": 8, "each": 2},
+        {"images": "tensor", "size": "whole", "each": "whole"},
+    ),
+    td.frechet_distance: (
+        {"images_a": MANY, "images_b": MANY}, {"images_a": "images", "images_b": "images"},
+    ),
+    td.kernel_distance: (
+        {"images_a": MANY, "images_b": MANY, "subsets": 2}, {"subsets": "whole"},
+    ),
+    td.judge: ({"images": BYTES}, {"images": "images"}),
+    td.paint: ({"attributes": td.Tiger(), "size": 16}, {"attributes": "sequence", "size": "whole"}),
+    td.caption: ({"tiger": td.Tiger()}, {"tiger": "mapping"}),
+    td.series: ({"n": 2}, {"n": "whole", "seed": "whole", "start": "whole"}),
+    td.Tiger: ({}, {"fur": "word", "gaze_x": "number", "stripes": "whole"}),
+    td.settings: ({"cpu": {"n": 1}, "gpu": {"n": 2}}, {"cpu": "mapping", "gpu": "mapping"}),
+    td.timestep_slider: (
+        {"frames": FRAMES["a"], "values": [0, 1], "alt": "x"},
+        {"values": "sequence", "alt": "sequence", "width": "whole"},
+    ),
+    td.compare_slider: (
+        {"tracks": FRAMES, "values": [0, 1], "alt": "x"},
+        {"tracks": "mapping", "values": "sequence"},
+    ),
+    td.player: ({"films": FRAMES, "alt": "x"}, {"films": "mapping"}),
+    td.show_images: (
+        {"images": X, "alt": "x"}, {"alt": "sequence", "columns": "whole", "width": "whole"},
+    ),
+    td.table: ({"rows": [{"a": 1}]}, {"rows": "sequence", "digits": "whole"}),
+    td.plot_curves: ({"curves": {"a": [1.0, 2.0]}}, {"curves": "mapping"}),
+    td.plot_histograms: ({"samples": {"a": HALF}}, {"samples": "mapping", "bins": "whole"}),
+}  # fmt: skip
+OPTIONAL = {  # arguments whose default is None
+    (td.timestep_slider, "width"), (td.show_images, "columns"), (td.show_images, "width"),
+}  # fmt: skip
+CASES = [
+    (function, argument, value)
+    for function, (_, kinds) in CALLS.items()
+    for argument, kind in kinds.items()
+    for value in WRONG[kind]
+    if not (value is None and (function, argument) in OPTIONAL)
+]
+
+
+@pytest.mark.parametrize("function", CALLS, ids=lambda f: f.__name__)
+def test_a_wrong_argument_is_named_in_one_sentence(function):
+    sound = CALLS[function][0]
+    function(**sound)
+    for _, argument, value in (case for case in CASES if case[0] is function):
+        try:
+            function(**{**sound, argument: value})
+        except (ValueError, TypeError) as error:
+            said, frames = str(error), traceback.extract_tb(error.__traceback__)
+            assert argument in said and "\n" not in said, (argument, value, said)
+            assert "tigerdiff" in frames[-1].filename, (argument, value, said)
+        else:
+            pytest.fail(f"{argument}={value!r} was taken")
+
+
+shapes = st.tuples(st.integers(1, 3), *[st.integers(1, 5)] * 3)
+predictions = st.sampled_from(["eps", "x0", "v"])
+
+
+@st.composite
+def schedules(draw):
+    T = draw(st.integers(1, 1200))
+    return td.make_schedule("linear" if T > 20 and draw(st.booleans()) else "cosine", T)
+
+
+@often
+@given(schedules(), shapes, predictions, st.integers(0, 99), st.data())
+def test_formulas_in_float32_are_those_in_float64(schedule, shape, prediction, seed, data):
+    """And the target leads back to the image and the noise. The bound is that of rounding."""
+    draw = td.seeded_generator(seed)
+    x0, eps = torch.rand(shape, generator=draw).double() * 2 - 1, torch.randn(shape, generator=draw)
+    t = torch.tensor([data.draw(st.integers(1, schedule.T)) for _ in x0])
+    t_prev = torch.tensor([data.draw(st.integers(0, k - 1)) for k in t.tolist()])
+    signal = schedule.alpha_bar[t].sqrt().min().item()
+    noise = (1 - schedule.alpha_bar[t]).sqrt().min().item()
+    results = {}
+    for dtype in (torch.float32, torch.float64):
+        a, b = x0.to(dtype), eps.to(dtype)
+        xt = td.add_noise(schedule, a, t, b)
+        target = td.to_target(schedule, a, b, t, prediction)
+        back = td.to_x0_eps(schedule, target, xt, t, prediction)
+        mean, variance = td.posterior(schedule, a, xt, t, t_prev)
+        results[dtype] = [xt, target, td.noise_step(schedule, a, t, b), mean, variance, *back]
+        assert {x.dtype for x in results[dtype]} == {dtype}
+        scale = torch.finfo(dtype).eps * 50 / min(signal, noise)
+        torch.testing.assert_close(back, (a, b), rtol=scale, atol=scale)
+    scale = torch.finfo(torch.float32).eps * 50 / min(signal, noise)
+    for mine, exact in zip(*results.values(), strict=True):
+        torch.testing.assert_close(mine.double(), exact, rtol=scale, atol=scale)
+
+
+@often
+@given(schedules(), shapes, st.sampled_from(["ddpm", "ddim", "dpm_solver", "heun"]), predictions,
+       st.booleans(), st.data())  # fmt: skip
+def test_samplers_end_for_any_schedule_steps_and_shape(
+    schedule, shape, name, prediction, clip, data
+):
+    steps = data.draw(st.integers(1, min(schedule.T, 60)))
+
+    def model(xt, t):
+        assert t.shape == xt.shape[:1] and 1 <= int(t.min()) <= int(t.max()) <= schedule.T
+        asked.append(int(t[0]))
+        return 0.3 * xt.tanh()
+
+    model.prediction = prediction
+    ends = {}
+    for dtype in (torch.float32, torch.float64):
+        asked = []
+        z = torch.randn(shape, generator=td.seeded_generator(1)).to(dtype)
+        given = {"generator": td.seeded_generator(2)} if name == "ddpm" else {}
+        path = list(getattr(td, name)(model, schedule, z, steps=steps, clip=clip, **given))
+        assert len(asked) == steps and asked[0] == schedule.T and path[-1].t == 0
+        assert [step.t for step in path] == sorted({step.t for step in path}, reverse=True)
+        for step in path:
+            assert step.xt.shape == z.shape and step.xt.dtype == step.x0.dtype == dtype
+        ends[dtype] = path[-1].xt.double()
+        assert ends[dtype].isfinite().all()
+    assume(name != "ddpm")  # its noise is drawn in the dtype of the path
+    size = 1 + ends[torch.float64].abs().max().item()
+    assert (ends[torch.float32] - ends[torch.float64]).abs().max() < 1e-3 * size
