@@ -24,6 +24,7 @@ def command(job):
         os.dup2(os.open(f"{job['folder']}/{name}", os.O_WRONLY | os.O_CREAT, 0o600), fd)
     os.chdir(job["folder"])
     torch.set_num_threads(1)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
     sys.argv = ["tigerdiff/__main__.py", *job["words"]]
     code = 1
     try:
