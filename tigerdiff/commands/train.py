@@ -104,11 +104,9 @@ def follow(config: TrainConfig, stop: threading.Event, first: bool) -> TrainStep
 
 def how_to_go_on(out: Path) -> str:
     """Return the sentence on what an interrupted run has saved, and the command that resumes it."""
-    checkpoints = sorted((out / "checkpoints").glob("step-*"))
-    if not checkpoints:
+    if not any((out / "checkpoints").glob("step-*")):
         return "Stopped before the first step: there was nothing to save."
-    from tigerdiff.training.checkpoints import complete_checkpoints
+    from tigerdiff.training.checkpoints import find_checkpoint
 
-    checkpoints = complete_checkpoints(out)
     launcher = " under the same launcher" if "RANK" in os.environ else ""
-    return f"Stopped; {checkpoints[-1]} is saved. Go on{launcher} with:\n  {go_on_command()}"
+    return f"Stopped; {find_checkpoint(out)} is saved. Go on{launcher} with:\n  {go_on_command()}"
