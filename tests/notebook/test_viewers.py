@@ -259,7 +259,10 @@ BAD = [
     (lambda: show_images(picture(0), alt=["a", "b"]), "alt must be one text, or a list of 1"),
     (lambda: show_images(picture(0), alt="x", titles=["a", "b"]), "titles must be a list of 1"),
     (lambda: show_images(picture(0), alt="x", titles="a"), "titles must be a list of 1"),
-    (lambda: show_images(picture(0), alt="x", columns=0), "columns must be at least 1"),
+    (
+        lambda: show_images(picture(0), alt="x", columns=0),
+        "columns must be a whole number of at least 1",
+    ),
     (lambda: show_images(picture(0), alt="x", width=0), "width must be at least 1"),
     (lambda: timestep_slider([picture(0)], **good), "frames has 1 items for 2 values"),
     (lambda: timestep_slider(3, **good), "frames must be a function or one item per value"),

@@ -1,4 +1,7 @@
-"""Runs that are killed, and runs of two processes, all forked from one that has imported torch."""
+"""Runs that are killed, and runs of two processes, all forked from one that has imported torch.
+
+KILLS=50 kills one run as often.
+"""
 
 import csv
 import json
@@ -16,7 +19,8 @@ from tigerdiff.training import loop as training
 from tigerdiff.training.loop import stratified_times, train
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot fork")
-KILLS = 8
+KILLS = int(os.environ.get("KILLS", 8))
+STEPS = 5 * KILLS
 SCRIPT = """
 import json, os, random, signal, socket, sys, time
 from pathlib import Path
@@ -53,8 +57,8 @@ def killed_run():
 
     def work():
         resume = bool(checkpoints.complete_checkpoints(out))
-        for _ in loop.train(TrainConfig(images, out, steps=40, checkpoint_every=2, resume=resume,
-                                        **common)):
+        for _ in loop.train(TrainConfig(images, out, steps=5 * int(sys.argv[2]), checkpoint_every=2,
+                                        resume=resume, **common)):
             pass
 
     while True:
@@ -124,18 +128,19 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(
     forked, config, assert_equal_bits
 ):
     folder, moments = forked
+    print(f"killed {len(moments)} times, {sum(moments)} of them within a checkpoint")
     assert len(moments) >= KILLS // 2
     assert any(moments)
-    whole = replace(config, steps=40, checkpoint_every=2)
+    whole = replace(config, steps=STEPS, checkpoint_every=2)
     losses = [f"{record.loss:.6g}" for record in train(whole)]
-    last = "checkpoints/step-000040"
+    last = f"checkpoints/step-{STEPS:06d}"
     assert_equal_bits(folder / "killed" / last, whole.out / last)
     with (folder / "killed/log.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == list(range(1, 41))
+    assert [int(row["step"]) for row in rows] == list(range(1, STEPS + 1))
     assert [row["loss"] for row in rows] == losses
     left = sorted(path.name for path in (folder / "killed/checkpoints").iterdir())
-    assert left == ["step-000036", "step-000038", "step-000040"]
+    assert left == [f"step-{step:06d}" for step in (STEPS - 4, STEPS - 2, STEPS)]
 
 
 @pytest.mark.parametrize("name", ["photos", "painted"])

@@ -82,7 +82,7 @@ def evaluate_command(
                 "%s was trained on photos: compare with some, --reference DIR", checkpoint
             )
         training = pictures.training_pictures(folder, n or 2048, painter)
-        how = (sampler or "ddim", steps or 50, n or 2048, seed, str(where))
+        how = ("ddim" if sampler is None else sampler, steps or 50, n or 2048, seed, str(where))
         shown = pictures.drawn_pictures(folder, *how)
     real, floor = pictures.reference_pictures(reference, shown.images, seed, painter)
     if folder is not None and training is None:

@@ -42,7 +42,7 @@ def with_options(
                 help=in_help(about.get(name, "")),
                 metavar=metavars.get(name),
                 min=least.get(name),
-                parser=(lambda text: Path(text).expanduser()) if kind == "Path" else None,
+                parser=path if kind == "Path" else None,
                 rich_help_panel=headings.get(name),
                 show_default=known[name].default is not None,
             )
@@ -54,6 +54,13 @@ def with_options(
         return command
 
     return decorate
+
+
+def path(text: str) -> Path:
+    """Return a path in which ~ is the home folder, also where the shell has left it."""
+    if not text:  # of a variable that is not set, and no word for the folder at hand
+        raise typer.BadParameter("it is empty")
+    return Path(text).expanduser()
 
 
 def argument_texts(docstring: str) -> dict[str, str]:

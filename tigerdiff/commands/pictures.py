@@ -156,7 +156,7 @@ def shared(pictures: Pictures, reference: Pictures) -> int:
 
 def check_reference(source: str, checkpoint: Path | None) -> None:
     """Raise unless there is such a reference, also for what a checkpoint draws, where given."""
-    if source != "painted" and not Path(source).expanduser().is_dir():
+    if source != "painted" and not (source and Path(source).expanduser().is_dir()):
         raise NotADirectoryError(f"--reference must be 'painted' or a folder, and {source} is none")
     if checkpoint is None:
         return
