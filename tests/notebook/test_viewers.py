@@ -263,7 +263,7 @@ BAD = [
         lambda: show_images(picture(0), alt="x", columns=0),
         "columns must be a whole number of at least 1",
     ),
-    (lambda: show_images(picture(0), alt="x", width=0), "width must be at least 1"),
+    (lambda: show_images(picture(0), alt="x", width=0), "width must be a whole number"),
     (lambda: timestep_slider([picture(0)], **good), "frames has 1 items for 2 values"),
     (lambda: timestep_slider(3, **good), "frames must be a function or one item per value"),
     (
