@@ -375,6 +375,12 @@ def test_every_page_is_within_its_budget(executed):
     assert pages["04_ddpm_from_scratch"]["tflop"] > 0.05, "it trains a network"
 
 
+def test_pages_leave_nothing_in_the_home_folder_but_caches(executed):
+    left = json.loads((execute_pages.BUILD / "pages.json").read_text())["left"]
+    assert "ipython" in left
+    assert set(left) <= {"ipython", ".cache", ".config", ".ipython", ".jupyter", ".local"}
+
+
 def run_in_kernel(source, folder, **variables):
     """Execute one cell as a page of the book is; returns the notebook, its cost and its stderr."""
     path = folder / "page.ipynb"

@@ -116,7 +116,7 @@ def execute_all(pages: list[str], check: bool) -> list[str]:
     result |= {**machine(), "pages_at_once": AT_ONCE, "check": check}
     result["threads"] = int(kernel_environment(CACHE, CACHE, False)["OMP_NUM_THREADS"])
     failed = []
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(AT_ONCE) as pool:
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(AT_ONCE) as pool:  # the home
         folder = Path(name)
         kernel_environment(folder, folder, check)
         largest = sorted(pages, key=lambda page: -source_of(page).stat().st_size)
@@ -137,6 +137,8 @@ def execute_all(pages: list[str], check: bool) -> list[str]:
             spent = f"{cost['seconds']:7.1f} s{cost['tflop']:9.3f} TFLOP"
             memory = f"{cost['peak_gb']:6.2f} GB" if cost["peak_gb"] else ""
             print(f"{page:32s}{spent}{memory}", flush=True)
+        result["left"] = sorted({*result.get("left", ()), *(x.name for x in folder.iterdir())})
+    record.write_text(json.dumps(result, indent=1) + "\n")
     return failed
 
 

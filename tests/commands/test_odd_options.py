@@ -14,8 +14,8 @@ from tigerdiff.commands.app import app
 WRONG = {
     int: ["x", "2.5", "nan", "", "-1", "1e3"],
     float: ["x", "", "nan", "inf", "-1", "1,5"],
-    Path: ["/dev/null/x"],
-    "path": ["/dev/null/x"],
+    Path: [f"{__file__}/x"],
+    "path": [f"{__file__}/x"],
     str: ["nonsense", "", "é ü"],
     bool: [],  # a flag has no value
 }

@@ -5,7 +5,6 @@ A few hundred examples; ODD_FILES=2000 tries as many.
 
 import io
 import os
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from PIL import Image
 from tigerdiff.data import files as _files
 from tigerdiff.data.photos import load_photo, read_folder
 
+resource = pytest.importorskip("resource", reason="Windows does not tell the memory")
 EXAMPLES = int(os.environ.get("ODD_FILES", 300))
 SECONDS = 2.0  # of this process, for one file
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
