@@ -24,18 +24,18 @@ def test_there_are_enough_submissions(assignment):
 @pytest.mark.parametrize("variant", [0, 3, 7])
 @pytest.mark.parametrize("assignment", NAMES)
 def test_the_solution_gets_full_marks_in_every_variant(assignment, variant):
-    assert marks(solution(assignment), variant) == (20, [])
+    assert marks(assignment, solution(assignment), variant) == (20, [])
 
 
 @pytest.mark.parametrize(("assignment", "case"), RIGHT)
 def test_a_solution_written_differently_gets_full_marks(assignment, case):
-    assert marks(right(assignment, case)) == (20, [])
+    assert marks(assignment, right(assignment, case)) == (20, [])
 
 
 @pytest.mark.parametrize(("assignment", "case"), WRONG)
 def test_a_classic_mistake_costs_its_marks_and_is_named(assignment, case):
     *_, expected, words = cases(assignment).WRONG[case]
-    got, errors = marks(wrong(assignment, case))
+    got, errors = marks(assignment, wrong(assignment, case))
     assert any(words in error for error in errors), errors
     assert got == expected, errors
 

@@ -62,7 +62,7 @@ class SubmissionError(Exception):
 
 @cache
 def can_be_alone() -> bool:
-    """Whether this machine allows a user namespaces (some containers do not)."""
+    """Whether this machine allows user namespaces (some containers do not)."""
     command = [*APART, "sh", "-c", IN_TMPFS, "sh", tempfile.gettempdir(), "true"]
     return (
         bool(shutil.which("unshare"))
@@ -83,6 +83,7 @@ class Sandbox:
         self.cells: list[str] = []
         self.process: subprocess.Popen | None = None
         self.printed = ""
+        self.protected: dict[str, bool] = {}
 
     def run(self, cell: str) -> None:
         """Run a cell.
