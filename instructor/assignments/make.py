@@ -29,7 +29,7 @@ import sys
 
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]  # alembic
 sys.path.insert(0, {here!r})
-from grader.execute import SandboxedExecute
+from grader.execute import ForgetForged, SandboxedExecute
 from nbconvert.preprocessors import ClearMetadataPreprocessor, CSSHTMLHeaderPreprocessor
 from nbgrader import preprocessors as steps
 
@@ -38,6 +38,11 @@ c.CourseDirectory.course_id = "tigerdiff"
 c.CourseDirectory.root = {root!r}
 c.OverwriteCells.add_missing_cells = True
 c.SandboxedExecute.roster = {roster!r}
+c.SandboxedExecute.leaderboard = {root!r} + "/leaderboard.csv"
+c.Autograde.sanitize_preprocessors = [
+    steps.ClearOutput, steps.DeduplicateIds, steps.OverwriteKernelspec, steps.OverwriteCells,
+    ForgetForged, steps.CheckCellMetadata,
+]
 c.Autograde.autograde_preprocessors = [
     SandboxedExecute, steps.IgnorePattern, ClearMetadataPreprocessor, steps.LimitOutput,
     steps.SaveAutoGrades, steps.AssignLatePenalties, steps.CheckCellMetadata,

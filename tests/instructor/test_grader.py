@@ -70,6 +70,9 @@ def test_the_autograder_gives_a_solution_full_marks(course, assignment):
     """It is graded with the variant of the student, whatever the notebook says."""
     submit(course, "ada", assignment, solution(assignment))
     assert autograde(course, "ada", assignment) == 20
+    if assignment == "07_project":
+        line = (course.parent / "leaderboard.csv").read_text()
+        assert line.startswith("ada,distance=") and line.endswith("calls=20.0\n")
 
 
 @pytest.mark.parametrize("assignment", NAMES)

@@ -114,14 +114,13 @@ def serve(channel, output: Output) -> None:
 
     def callback(number: int, args: tuple, kwargs: dict):
         channel.send({"callback": number, "args": args, "kwargs": kwargs})
-        reply = channel.receive()
+        while not {"value", "error"} & (reply := channel.receive()).keys():
+            answer(reply)  # the grader's function calls one of ours
         if "error" in reply:
             raise RuntimeError(reply["error"])
         return reply["value"]
 
-    channel.call = callback
-    while True:
-        asked = channel.receive()
+    def answer(asked: dict) -> None:
         try:
             if "cell" in asked:
                 exec(compile(asked["cell"], "<cell>", "exec"), space)
@@ -136,6 +135,10 @@ def serve(channel, output: Output) -> None:
         except BaseException as error:
             channel.send({"error": said(error), "printed": output.text})
         output.text = ""
+
+    channel.call = callback
+    while True:
+        answer(channel.receive())
 
 
 def main() -> None:

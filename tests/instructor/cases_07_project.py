@@ -1,0 +1,78 @@
+"""Submissions to assignment 7; both solutions written differently take the place of the whole."""
+
+FLOW = """
+def learn(points, labels):
+    torch.manual_seed(1)
+    layers = [torch.nn.Linear(6, 128), torch.nn.GELU(), torch.nn.Linear(128, 128), torch.nn.GELU()]
+    net = torch.nn.Sequential(*layers, torch.nn.Linear(128, 2))
+
+    def model(xt, t, condition):  # the velocity of straight paths, t from 1 (noise) to 0
+        kind = torch.nn.functional.one_hot(condition[:, 0], 3).float()
+        return net(torch.cat([xt, t[:, None], kind], dim=1))
+
+    optimizer = torch.optim.AdamW(net.parameters(), lr=5e-3)
+    for step in range(600):
+        optimizer.param_groups[0]["lr"] = 5e-3 * (1 - step / 600)
+        pick = torch.randint(len(points), (384,))
+        x0, eps, t = points[pick], torch.randn(384, 2), torch.rand(384)
+        xt = (1 - t[:, None]) * x0 + t[:, None] * eps
+        loss = (model(xt, t, labels[pick]) - (eps - x0)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model
+
+
+def draw(model, condition, xT):
+    x, n = xT, STEPS
+    for k in range(n, 0, -1):
+        x = x - model(x, torch.full((len(x),), k / n), condition) / n
+    return x
+
+
+model = learn(points, labels)
+"""
+
+RIGHT = {
+    "straight paths, 20 calls": {"project": FLOW.replace("STEPS", "20")},
+    "straight paths, 16 calls": {"project": FLOW.replace("STEPS", "16")},
+}
+
+COPY = """    u = (xT[:, 0].abs() * 9999).long() % 1500
+    return torch.stack([points[labels[:, 0] == k][i] for k, i in zip(condition[:, 0], u)])
+"""
+
+# name: cell, what stands there, what is put there, marks of 20, words of the report
+WRONG = {
+    "too many calls": ("project", "schedule, 20)", "schedule, 40)", 16, "the budget is 20 calls"),
+    "three calls": ("project", "schedule, 20)", "schedule, 2)", 14, "energy distance"),
+    "blind to the arm": (
+        "project",
+        "condition[:, 0] % 4",
+        "0 * condition[:, 0]",
+        8,
+        "of the points are on",
+    ),
+    "hardly trained": ("project", "steps = 600", "steps = 15", 8, "energy distance"),
+    "fresh noise": (
+        "project",
+        "    return x\n    ### END",
+        "    return x + 0.001 * torch.randn_like(x)\n    ### END",
+        16,
+        "gives other points",
+    ),
+    "training points": (
+        "project",
+        "    x, times = xT",
+        COPY + "    x, times = xT",
+        14,
+        "does not use the model",
+    ),
+    "roots forgotten": (
+        "project",
+        "(x - (1 - a) ** 0.5 * eps) / a**0.5",
+        "(x - (1 - a) * eps) / a",
+        8,
+        "energy distance",
+    ),
+}
