@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch._dynamo  # now, as it has a kind of Unpickler: no_pickles takes pickle's away
 from huggingface_hub import HfApi, constants, hf_hub_download
 from PIL import Image
 from safetensors.torch import load_file, save_file
