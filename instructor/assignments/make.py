@@ -40,8 +40,8 @@ c.OverwriteCells.add_missing_cells = True
 c.SandboxedExecute.roster = {roster!r}
 c.SandboxedExecute.leaderboard = {root!r} + "/leaderboard.csv"
 c.Autograde.sanitize_preprocessors = [
-    steps.ClearOutput, steps.DeduplicateIds, steps.OverwriteKernelspec, steps.OverwriteCells,
-    ForgetForged, steps.CheckCellMetadata,
+    ForgetForged, steps.ClearOutput, steps.DeduplicateIds, steps.OverwriteKernelspec,
+    steps.OverwriteCells, steps.CheckCellMetadata,
 ]
 c.Autograde.autograde_preprocessors = [
     SandboxedExecute, steps.IgnorePattern, ClearMetadataPreprocessor, steps.LimitOutput,

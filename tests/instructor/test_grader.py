@@ -1,5 +1,6 @@
 """nbgrader's autograder with the sandbox: marks, feedback, and submissions that do harm."""
 
+import copy
 import socket
 import time
 import zipfile
@@ -102,7 +103,7 @@ def test_harm_costs_its_own_marks_alone_and_is_reported(course, monkeypatch):
     forged = nbformat.v4.new_code_cell(f"open({str(course.parent / 'mark')!r}, 'w')")
     forged.metadata["nbgrader"] = {**cell(notebook, "setup").metadata["nbgrader"]}
     forged.metadata["nbgrader"]["grade_id"] = "mine"  # looks like a cell of ours
-    notebook.cells.insert(2, forged)
+    notebook.cells[2:2] = [forged, copy.deepcopy(tests[0])]
     submit(course, "bob", name, notebook)
     began = time.monotonic()
     assert autograde(course, "bob", name) == 2 + 3  # t_half and even_schedule

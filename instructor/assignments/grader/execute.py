@@ -138,10 +138,17 @@ class SandboxedExecute(NbGraderPreprocessor):
 
 
 class ForgetForged(NbGraderPreprocessor):
-    """Comes after OverwriteCells: a cell that the gradebook does not know is the student's own."""
+    """Comes first: a cell that the gradebook does not know, or a copy, is the student's own."""
 
-    def preprocess_cell(self, cell, resources, cell_index):
-        """Take nbgrader's metadata from it, without which it is run as any other cell."""
-        if "grade_id" not in cell.metadata.get("nbgrader", {"grade_id": None}):
-            del cell.metadata["nbgrader"]
-        return cell, resources
+    def preprocess(self, nb, resources):
+        """Take nbgrader's metadata from such cells; of copies the last one counts."""
+        facts = resources["nbgrader"]
+        with Gradebook(facts["db_url"]) as book:
+            cells = book.find_notebook(facts["notebook"], facts["assignment"]).source_cells
+            known = {cell.name for cell in cells}
+        for cell in reversed(nb.cells):
+            name = cell.metadata.get("nbgrader", {}).get("grade_id")
+            if name not in known:
+                cell.metadata.pop("nbgrader", None)
+            known.discard(name)
+        return nb, resources
