@@ -121,6 +121,26 @@ CALLS = {  # function: sound arguments, and what should be what
     td.kernel_distance: (
         {"images_a": MANY, "images_b": MANY, "subsets": 2}, {"subsets": "whole"},
     ),
+    td.ddpm: (
+        {"model": NET, "schedule": SCHEDULE, "xT": X, "steps": 3}, {"xT": "images"},
+    ),
+    td.heun: (
+        {"model": NET, "schedule": SCHEDULE, "xT": X, "steps": 3},
+        {"schedule": "schedule", "xT": "images", "steps": "whole"},
+    ),
+    td.nearest_neighbours: (
+        {"images": BYTES, "references": BYTES}, {"images": "images", "references": "images"},
+    ),
+    td.procedural_tigers: (
+        {"n": 1, "size": 16}, {"n": "whole", "size": "whole", "seed": "whole", "start": "whole"},
+    ),
+    td.paint_tiger: ({"size": 16}, {"size": "whole"}),
+    td.TrainConfig: (
+        {"data": BYTES, "out": "nowhere"},
+        {"steps": "whole", "batch_size": "whole", "T": "whole", "seed": "whole",
+         "learning_rate": "number", "dropout": "number", "ema_decay": "number",
+         "prediction": "word", "schedule": "word"},
+    ),
     td.judge: ({"images": BYTES}, {"images": "images"}),
     td.paint: ({"attributes": td.Tiger(), "size": 16}, {"attributes": "sequence", "size": "whole"}),
     td.caption: ({"tiger": td.Tiger()}, {"tiger": "mapping"}),
