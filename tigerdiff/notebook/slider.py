@@ -74,9 +74,12 @@ class Slider:
                     f"frame: {sizes[0]} at {self.values[0]} but {size} at {value}"
                 )
         self._frames = frames if self.kind == "player" else same_enlargement(frames)
-        # Noise is kept exactly; in a column without any, and in a film, a JPEG costs a third.
+        # Noise and small pictures are kept exactly; of others, and in films, a JPEG costs a third.
         still = self.kind != "player"
-        self._frames = [[replace(p, exact=p.hard and still) for p in row] for row in self._frames]
+        self._frames = [
+            [replace(p, exact=still and (p.hard or p.image.width <= 32)) for p in row]
+            for row in self._frames
+        ]
         several = len(self.values) > 1
         self._readouts = [self._readout(value) for value in self.values] if several else [[]]
         self._alts, self._titles = checked_texts(self.alt, self.titles, len(frames[0]))
