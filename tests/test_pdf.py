@@ -6,9 +6,9 @@ from pypdf import PdfReader
 NAMES = ["index", "02_forward_noising", "notation"]
 
 
-def test_pages_are_printed_with_bookmarks_and_links_that_stay_inside(built_book, tmp_path):
+def test_pages_are_printed_with_bookmarks_and_links_that_stay_inside(browser, built_book, tmp_path):
     path = tmp_path / "book.pdf"
-    book_pdf.print_book(path, NAMES)
+    book_pdf.print_book(browser, path, NAMES)
     assert b"file:" not in path.read_bytes()
     pdf = PdfReader(path)
     starts = [pdf.get_destination_page_number(entry) for entry in pdf.outline]

@@ -12,7 +12,7 @@ from pathlib import Path
 import chromium
 import yaml
 from execute_pages import ROOT, listed_pages
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, NameObject
 
@@ -77,12 +77,10 @@ def link_pages(book: PdfWriter, starts: dict[str, int]) -> None:
             page[NameObject("/Annots")] = kept
 
 
-def print_book(path: Path, names: list[str]) -> None:
+def print_book(browser: Browser, path: Path, names: list[str]) -> None:
     """Print the pages with these names, one after the other."""
-    book, starts, program = PdfWriter(), {}, chromium.find()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        tab = browser.new_page()
+    book, starts = PdfWriter(), {}
+    with browser.new_page() as tab:
         tab.emulate_media(media="print", color_scheme="light")
         for name in names:
             printed = print_page(tab, name)
@@ -90,7 +88,6 @@ def print_book(path: Path, names: list[str]) -> None:
             starts[(HTML / f"{name}.html").as_uri()] = len(book.pages)
             book.append(printed, outline_item=tab.locator("h1").first.inner_text().rstrip("#"))
             print(f"{name}: {len(printed.pages)} pages", flush=True)
-        browser.close()
     link_pages(book, starts)
     book.add_metadata({"/Title": "Diffusion models, drawn with one tiger"})
     book.compress_identical_objects()
@@ -102,4 +99,8 @@ if __name__ == "__main__":
     if not (HTML / "index.html").exists():
         sys.exit("There is no built book: run make book first.")
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    print_book(PDF, listed_pages(toc))
+    program = chromium.find()
+    with sync_playwright() as playwright:
+        options = {"executable_path": program, "args": ["--no-sandbox"]}
+        with playwright.chromium.launch(**options) as browser:
+            print_book(browser, PDF, listed_pages(toc))

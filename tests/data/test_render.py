@@ -155,7 +155,7 @@ def test_out_that_is_a_file_is_named(tmp_path):
         ({"size": 1025}, "size must be 16"),
         ({"n": 0}, r"n must be a whole number of at least 1 \(got 0\)"),
         ({"seed": 2**31}, r"seed must be 0 ... 2\*\*31 - 1"),
-        ({"seed": -1}, "seed must be 0"),
+        ({"seed": -1}, "seed must be a whole number of at least 0"),
     ],
 )
 def test_bad_arguments_are_named_before_anything_is_made(tmp_path, change, sentence):
