@@ -513,9 +513,17 @@ def test_ctrl_c_ends_the_download(fake_hub, monkeypatch):
 
     def interrupted(command, **options):
         options.pop("timeout")
-        main = threading.main_thread().ident
-        threading.Timer(2, signal.pthread_kill, [main, signal.SIGINT]).start()
-        return run(command, **options)
+        threading.Thread(target=interrupt_until_it_ends, daemon=True).start()
+        try:
+            return run(command, **options)
+        finally:
+            ended.set()
+
+    def interrupt_until_it_ends():  # Python drops an interrupt that comes within a callback
+        while not ended.wait(2):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    ended = threading.Event()
 
     monkeypatch.setattr(_hub.subprocess, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
