@@ -5,6 +5,10 @@
 # make lint   ruff and mypy alone
 # make bench  compare with other libraries and write bench/results (25 minutes of a quiet machine)
 # make assignments  write the graded assignments to grading/ (ROSTER=ids.txt for one variant each)
+# make offline  one archive in build/offline: wheels, course, book, assignments, for a room without
+#             network (with the small CPU build of torch: PIP_EXTRA_INDEX_URL as in the README)
+# make gpu    what only a GPU can show, in 8 minutes, needs no network (HALF=1, HALF=2: one half;
+#             DRY=1: a tiny size on the CPU); python -m bench.gpu_wheels brings what is missing there
 # make clean  remove everything made here, .venv included
 #
 # Each does all it needs on a machine with Python 3.10 to 3.13, git and make.
@@ -28,7 +32,7 @@ endif
 TWO := -n 2 --dist loadfile
 test quick: export OMP_NUM_THREADS := 1
 
-.PHONY: book pdf test quick lint bench assignments clean
+.PHONY: book pdf test quick lint bench assignments offline gpu clean
 
 book: $(READY)
 	$(BIN)/python tools/execute_pages.py $(if $(CHECK),--check)
@@ -61,6 +65,14 @@ bench: $(READY)
 
 assignments: $(READY)
 	$(BIN)/python instructor/assignments/make.py $(COURSE) $(if $(ROSTER),--roster $(ROSTER))
+
+offline: book
+	$(BIN)/python instructor/assignments/make.py build/course
+	$(BIN)/python tools/offline.py
+
+# With the environment, if it is there, else with what the machine has: nothing is installed.
+gpu:
+	$(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) -m bench.gpu $(if $(HALF),--half $(HALF)) $(if $(DRY),--dry)
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import chromium
 import pytest
+import torch
 from filelock import FileLock
 from playwright.sync_api import sync_playwright
 from serving import serve
@@ -13,8 +14,15 @@ ROOT = Path(__file__).parent.parent
 SLOW = {"built_book", "browser", "alone", "networks"}  # what needs these is left out of make quick
 
 
-def pytest_collection_modifyitems(items):
-    """Mark as slow whatever needs the book, a browser or an environment of its own."""
+def pytest_collection_modifyitems(config, items):
+    """Mark as slow whatever needs the book, a browser or an environment of its own.
+
+    What needs a GPU is left out where there is none: make gpu DRY=1 runs it on the CPU.
+    """
+    if not torch.cuda.is_available():
+        gpu = [item for item in items if item.get_closest_marker("gpu")]
+        config.hook.pytest_deselected(items=gpu)
+        items[:] = [item for item in items if item not in gpu]
     for item in items:
         if SLOW & set(item.fixturenames) or item.path.stem == "test_mutants":
             item.add_marker("slow")
