@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # bench is not installed
 
 import bench.__main__  # noqa: E402
-from bench import networks, quality, step, timing  # noqa: E402
+from bench import chapters, gpu, networks, quality, step, timing  # noqa: E402
 
 HEAD = {"part", "command", "date", "seed", "processor", "cores", "threads", "versions", "rows"}
 
@@ -113,3 +114,70 @@ def test_a_part_that_does_not_exist_is_refused(monkeypatch, capsys):
         bench.__main__.main()
     assert stopped.value.code == 2
     assert "no part is called speed" in capsys.readouterr().err
+
+
+def test_a_page_is_run_as_plain_python_and_its_last_value_is_shown(monkeypatch, tmp_path):
+    """Its first cell, which installs, is left out; a cell that fails is named."""
+    made = []
+    monkeypatch.setattr(chapters, "shown", made.append)
+    monkeypatch.setattr(chapters, "PAGES", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    sources = ["%pip install x", "a = 1\na + 1", "b = a + 2;\nif b:\n    c = 4", "c"]
+    cells = [{"cell_type": "code", "source": [source]} for source in sources]
+    cells.insert(1, {"cell_type": "markdown", "source": ["# Title"]})
+    (tmp_path / "page.ipynb").write_text(json.dumps({"cells": cells}))
+    assert chapters.run("page")["cells"] == 3
+    assert made == [2, 4]
+    cells.append({"cell_type": "code", "source": ["1 / 0"]})
+    (tmp_path / "page.ipynb").write_text(json.dumps({"cells": cells}))
+    with pytest.raises(ZeroDivisionError) as raised:
+        chapters.run("page")
+    assert "page, code cell 5" in str(raised.getrepr())
+
+
+def test_a_part_is_done_if_it_was_without_an_error_on_this_hardware(tmp_path):
+    path, here = tmp_path / "gpu-step.json", {"hardware": "Tesla T4", "torch": "2", "dry": False}
+    assert not gpu.is_done(path, here)
+    for more, done in (({}, True), ({"error": "x"}, False), ({"hardware": "CPU"}, False),
+                       ({"dry": True}, False)):  # fmt: skip
+        path.write_text(json.dumps({**here, "rows": [], **more}))
+        assert gpu.is_done(path, here) is done
+
+
+def test_the_halves_fit_and_all_pages_are_run():
+    first = sum(seconds for half, seconds in gpu.LIMITS.values() if half == 1)
+    assert first <= gpu.HALF_SECONDS and 2 * gpu.HALF_SECONDS <= 480
+    assert {path.stem for path in (ROOT / "book").glob("*.ipynb")} <= set(gpu.listed_pages())
+
+
+def test_no_dry_or_quick_result_is_where_the_book_reads():
+    assert ROOT / "bench/results" not in gpu.DRY.parents
+    for path in (ROOT / "bench/results").glob("*.json"):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        assert not (isinstance(found, dict) and (found.get("dry") or found.get("quick"))), path
+
+
+@pytest.mark.slow
+def test_make_gpu_runs_to_its_end_on_a_cpu_and_says_that_it_was_dry(tmp_path):
+    """The tests, a comparison and a chapter; a second run does nothing more."""
+    parts = ["tests", "overhead", "chapters"]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.gpu",
+        "--dry",
+        "--out",
+        str(tmp_path),
+        "--parts",
+        *parts,
+    ]
+    command += ["--pages", "02_forward_noising"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for part in parts:
+        found = json.loads((tmp_path / f"gpu-{part}.json").read_text())
+        assert found["dry"] is True and found["rows"] and "error" not in found
+    tests = json.loads((tmp_path / "gpu-tests.json").read_text())["rows"]
+    assert len(tests) >= 11 and all(row["passed"] for row in tests)
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert again.count("done before") == 3

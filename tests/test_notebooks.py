@@ -33,6 +33,7 @@ from tigerdiff import NoiseSchedule, UNet, diffusion_loss
 from tigerdiff.devices import LIMITS
 
 ROOT = Path(__file__).parent.parent
+ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
 NOTEBOOKS = sorted([*(ROOT / "book").glob("*.ipynb"), *(ROOT / "book/deeper").glob("*.ipynb")])
 CHAPTERS = [path for path in NOTEBOOKS if re.match(r"\d\d_", path.name)]
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -65,23 +66,67 @@ def test_cleaning_removes_noise_and_keeps_what_is_compared():
     assert clean_notebooks.cleaned(once) == once
 
 
+def first_code(path):
+    return next(c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
+
+
 @every_notebook
 def test_the_first_code_cell_installs_the_package_in_colab_only(path):
-    cells = nbformat.read(path, as_version=4).cells
-    first = next(cell.source for cell in cells if cell.cell_type == "code")
+    first = first_code(path).source
     assert "google.colab" in first
     assert 'find_spec("tigerdiff") is None' in first
-    install = re.search(r"%pip install (.*)", first)[1]
+    assert first.count("pip") == 1
     # Colab's own torch and numpy stay as they are.
-    assert not re.search(r"==|--upgrade|-U\b|torch|numpy", install)
+    assert not re.search(r"==|--upgrade|-U\b|torch|numpy", first)
+
+
+@pytest.mark.parametrize(
+    ("place", "wheels", "there", "installed"),
+    [
+        ("elsewhere", [], False, None),
+        ("colab", [], True, None),
+        ("colab", [], False, f"tigerdiff[course] @ git+{ADDRESS}"),
+        ("kaggle", [], False, f"tigerdiff[course] @ git+{ADDRESS}"),
+        ("kaggle", ["/kaggle/input/x/tigerdiff-1.whl"], False,
+         "/kaggle/input/x/tigerdiff-1.whl[course]"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("works", [True, False])
+def test_what_the_first_cell_installs(place, wheels, there, installed, works, monkeypatch):
+    """And where it cannot, as Kaggle begins without internet, a sentence names the ways out."""
+    asked, present = [], there
+    if place == "colab":
+        monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
+    if place == "kaggle":
+        monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
+
+    def pip(what):
+        nonlocal present
+        asked.append(what)
+        present = works
+
+    code = re.sub(r'%pip install -q "\{(\w+)\}"', r"pip(\1)", first_code(NOTEBOOKS[0]).source)
+    monkeypatch.setattr("glob.glob", lambda pattern, recursive: wheels)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: present or None)
+    if installed and not works:
+        with pytest.raises(ImportError, match=r"On Kaggle choose Settings > Turn on internet, or"):
+            exec(code, {"pip": pip})
+    else:
+        exec(code, {"pip": pip})
+    assert asked == [installed] * (installed is not None)
+
+
+def test_a_gpu_is_emptied_after_what_refers_to_itself_is_collected():
+    """A pipeline's parts do: without a collection its memory stays taken."""
+    cells = [c.source for p in NOTEBOOKS for c in nbformat.read(p, as_version=4).cells]
+    emptied = [x.split("empty_cache()")[0] for x in cells if "torch.cuda.empty_cache()" in x]
+    assert emptied and all("gc.collect()" in before for before in emptied)
 
 
 def test_all_notebooks_install_in_the_same_way():
     """And the page, which needs no installation, does not show it."""
-    codes = [
-        next(c for c in nbformat.read(p, as_version=4).cells if c.cell_type == "code")
-        for p in NOTEBOOKS
-    ]
+    codes = [first_code(path) for path in NOTEBOOKS]
     assert {(c.source, *c.metadata["tags"]) for c in codes} == {(codes[0].source, "remove-cell")}
 
 

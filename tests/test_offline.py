@@ -33,7 +33,8 @@ def checkout(tmp_path):
 
 
 def test_the_archive_has_the_course_the_book_and_the_assignments(checkout):
-    assert {inside: path.relative_to(checkout).as_posix() for path, inside in offline.plan(checkout)} == {
+    planned = offline.plan(checkout)
+    assert {inside: path.relative_to(checkout).as_posix() for path, inside in planned} == {
         "course/Makefile": "Makefile",
         "course/.gitignore": ".gitignore",
         "course/book/01_theory.ipynb": "book/01_theory.ipynb",

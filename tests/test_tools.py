@@ -2,16 +2,21 @@
 
 import json
 import sys
+from pathlib import Path
 
 import measure_weights
+import nbformat
 import pytest
 import report
+import simulate_colab
 import torch
 import weights_rows
 
 from tigerdiff import UNet, save_pretrained
 from tigerdiff.devices import LIMITS
 from tigerdiff.tigers.tiger import CHOICES
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_floats_are_rounded_at_any_depth_and_nothing_else():
@@ -68,3 +73,31 @@ def test_a_conditional_network_is_measured_and_its_card_written(measured, capsys
     capsys.readouterr()
     measure_weights.main()
     assert capsys.readouterr().out == "", "a second call measures nothing again"
+
+
+CHAPTERS = sorted((ROOT / "book").glob("[0-9]*.ipynb"))
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_the_simulation_puts_the_wheel_in_place_of_the_address(path, tmp_path):
+    wheel = tmp_path / "tigerdiff-1.0-py3-none-any.whl"
+    colab, kaggle = (
+        simulate_colab.prepare(path.stem, place, wheel, tmp_path).cells
+        for place in ("colab", "kaggle")
+    )
+    colab, kaggle = ([c.source for c in x if c.cell_type == "code"] for x in (colab, kaggle))
+    assert f'"tigerdiff[course] @ {wheel.as_uri()}"' in colab[0] and "git+" not in colab[0]
+    assert f'glob("{tmp_path}/**/tigerdiff-*.whl"' in kaggle[0]
+    assert colab[1:] == kaggle[1:]
+
+
+def test_the_simulation_sees_a_slider_that_is_not_shown():
+    new = nbformat.v4
+    text = '<script type="application/json">{}</script>'
+    html = new.new_output("display_data", {"text/html": text})
+    cells = [
+        new.new_code_cell("td.wipe(a, b)", outputs=[html]),
+        new.new_code_cell("td.compare_slider(a)"),
+        new.new_code_cell("td.show_images(a)"),
+    ]
+    assert simulate_colab.sliders(new.new_notebook(cells=cells)) == (2, [text])

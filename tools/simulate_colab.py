@@ -23,10 +23,12 @@ import sys
 import time
 from pathlib import Path
 
+import chromium
 import nbformat
 from execute_pages import CELL_SECONDS, ROOT, source_of
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from playwright.sync_api import sync_playwright
 from repository_url import slug
 from traitlets.config import Config
 
@@ -132,13 +134,26 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, python: Path, place: 
     client.execute(env=own, cwd=str(alone))
 
 
-def sliders(notebook: nbformat.NotebookNode) -> tuple[int, int]:
-    """How many cells make something that moves, and in how many of them its HTML is shown."""
+def sliders(notebook: nbformat.NotebookNode) -> tuple[int, list[str]]:
+    """How many cells make something that moves, and the HTML that they show of it."""
     cells = [c for c in notebook.cells if c.cell_type == "code" and SLIDERS.search(c.source)]
-    shown = [
-        c for c in cells for x in c.outputs if "<input" in x.get("data", {}).get("text/html", "")
-    ]
-    return len(cells), len({id(cell) for cell in shown})
+    shown = []
+    for cell in cells:
+        found = [x.get("data", {}).get("text/html", "") for x in cell.outputs]
+        shown += [html for html in found if '<script type="application/json">' in html][:1]
+    return len(cells), shown
+
+
+def moving(shown: list[str]) -> int:
+    """How many of them get a handle or a button in a browser, each in a frame of its own."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium.find(), args=["--no-sandbox"])
+        page, n = browser.new_page(), 0
+        for html in shown:
+            page.set_content(f"<!DOCTYPE html><body>{html}")
+            n += page.locator("input[type=range], button").count() > 0
+        browser.close()
+    return n
 
 
 def check(page: str, options: argparse.Namespace, python: Path, wheel: Path) -> str | None:
@@ -163,13 +178,14 @@ def check(page: str, options: argparse.Namespace, python: Path, wheel: Path) -> 
     added = sorted(after - before)
     if gone := before - after:
         wrong = f"replaced: {', '.join(sorted(gone))}"
-    moving, shown = sliders(notebook)
-    if not wrong and moving != shown:
-        wrong = f"{moving - shown} of {moving} sliders are not shown"
+    made, shown = sliders(notebook)
+    n = moving(shown)
+    if not wrong and made != n:
+        wrong = f"{made - n} of {made} sliders do not move"
     names = [re.split(r"==| @ ", line)[0] for line in added]
     if names:
         run(python, "-m", "pip", "uninstall", "--quiet", "-y", *names)
-    found = f"{shown} of {moving} sliders, added {', '.join(names) or 'nothing'}"
+    found = f"{n} of {made} sliders move, added {', '.join(names) or 'nothing'}"
     verdict = wrong or "nothing replaced, all cells pass"
     print(f"{page:24s}{seconds:5.0f} s  {found}: {verdict}", flush=True)
     return wrong

@@ -10,9 +10,9 @@ CPU, GPU = dict(size=32, steps=300), dict(size=64, steps=6000)
 def test_settings_are_those_of_the_machine_and_it_says_so(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
     for kind, size, said in (
-        ("cpu", 32, "No GPU, "),
-        ("cuda", 64, "Tesla T4: size = 64, steps = 6000"),
-        ("mps", 64, "mps GPU: size = 64, steps = 6000"),
+        ("cpu", 32, "size = 32, steps = 300 (with a GPU: size = 64, steps = 6000)\n"),
+        ("cuda", 64, "Tesla T4: size = 64, steps = 6000\n"),
+        ("mps", 64, "mps GPU: size = 64, steps = 6000\n"),
     ):
         asked = []
         device = torch.device(kind)
@@ -21,7 +21,10 @@ def test_settings_are_those_of_the_machine_and_it_says_so(monkeypatch, capsys):
         )
         chosen = td.settings(cpu=CPU, gpu=GPU)
         assert (chosen.size, chosen.device, len(asked)) == (size, device, 1)
-        assert said in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert said in out and out.startswith("No GPU, ") == (kind == "cpu")
+        assert td.settings().device == device
+        assert capsys.readouterr().out.endswith(": this page needs no GPU\n")
 
 
 @pytest.mark.parametrize("gpu", [dict(size=64), dict(size=64, steps=1, more=2)])

@@ -1,5 +1,6 @@
 """The pipeline: which weights, how precise, from where, and a sentence where there is none."""
 
+import gc
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import warnings
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -159,6 +161,15 @@ def test_a_folder_is_loaded_as_diffusers_loads_it_in_one_precision(tiny, pipe, h
     image = draw(ours)
     assert image.shape == (1, 3, 16, 16) and image.std() > 0.01
     assert torch.equal(image, draw(plain))
+
+
+def test_a_pipeline_that_is_deleted_leaves_nothing_in_memory(tiny):
+    loaded = load_pipeline(tiny, "cpu")
+    draw(loaded)
+    parts = [weakref.ref(getattr(loaded, part)) for part in PARTS]
+    del loaded
+    gc.collect()
+    assert [part() for part in parts] == [None] * 3
 
 
 def size_of(pipe, each):

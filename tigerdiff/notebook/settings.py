@@ -11,13 +11,18 @@ import torch
 from tigerdiff.checks import check_kind
 from tigerdiff.devices import find_device
 
+NOTHING: Mapping[str, Any] = {}
 
-def settings(*, cpu: Mapping[str, Any], gpu: Mapping[str, Any]) -> SimpleNamespace:
+
+def settings(
+    *, cpu: Mapping[str, Any] = NOTHING, gpu: Mapping[str, Any] = NOTHING
+) -> SimpleNamespace:
     """Choose the sizes for this machine, those for a GPU if there is one, and say what was chosen.
 
     Args:
         cpu: name to value, such as ``dict(size=32, steps=300)``: what two CPU cores do in a minute.
-        gpu: the same names, what a GPU does in that time.
+        gpu: the same names, what a GPU does in that time. Without names, it says that the page
+            needs no GPU.
 
     Returns:
         The chosen values as attributes, and ``device``, a torch.device.
@@ -35,5 +40,10 @@ def settings(*, cpu: Mapping[str, Any], gpu: Mapping[str, Any]) -> SimpleNamespa
     name = f"No GPU, {torch.get_num_threads()} CPU thread(s)"
     if device.type != "cpu":
         name = torch.cuda.get_device_name() if device.type == "cuda" else f"{device.type} GPU"
-    print(f"{name}: {', '.join(f'{key} = {value}' for key, value in chosen.items())}")
+    more = f" (with a GPU: {_in_words(gpu)})" if gpu and chosen is cpu else ""
+    print(f"{name}: {_in_words(chosen) or 'this page needs no GPU'}{more}")
     return SimpleNamespace(device=device, **chosen)
+
+
+def _in_words(sizes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in sizes.items())
