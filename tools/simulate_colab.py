@@ -20,6 +20,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -122,16 +123,15 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, python: Path, place: 
     alone = folder / "alone"
     alone.mkdir()
     os.environ["JUPYTER_PATH"] = own["JUPYTER_PATH"]  # where the kernel's description is looked for
-    config = Config({"KernelManager": {"transport": "ipc"}})  # reaches into a network of its own
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_SECONDS,
-        startup_timeout=600,
-        kernel_name="hosted",
-        config=config,
-        resources={"metadata": {"path": str(alone)}},
-    )
-    client.execute(env=own, cwd=str(alone))
+    with tempfile.TemporaryDirectory() as sockets:  # which reach into a network of its own
+        config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+        NotebookClient(
+            notebook,
+            timeout=CELL_SECONDS,
+            startup_timeout=600,
+            kernel_name="hosted",
+            config=config,
+        ).execute(env=own, cwd=str(alone))
 
 
 def sliders(notebook: nbformat.NotebookNode) -> tuple[int, list[str]]:
