@@ -92,3 +92,22 @@ def test_a_quiz_answers_to_the_keyboard(browser, site_url, scripts):
         assert words.startswith("Yes" if answer.get("right") else "No.")
         page.keyboard.press("ArrowDown")
     context.close()
+
+
+def test_the_tab_key_passes_formulas_by(browser, site_url):
+    """From answer to answer, whatever formulas the page and the questions have."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.goto(f"{site_url}/05_ddim.html")
+    page.wait_for_function(
+        "[...document.querySelectorAll('article .math')]"
+        ".every(formula => formula.querySelector('mjx-container'))"
+    )
+    assert page.locator(".quiz mjx-container").count() > 0
+    assert page.locator("mjx-container[tabindex='0']").count() == 0
+    fieldsets = page.locator(".quiz fieldset")
+    fieldsets.first.locator("input").first.focus()
+    for k in range(1, fieldsets.count()):
+        page.keyboard.press("Tab")
+        assert fieldsets.nth(k).locator("input:focus").count() == 1
+    context.close()

@@ -12,6 +12,7 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 import tigerdiff as td
 from tigerdiff.notebook.show import compare_slider, player, show_images, timestep_slider, wipe
@@ -149,6 +150,15 @@ def test_every_form_is_offered():
     sheet = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
     assert sheet.size == (3 * 160 + 2 * 8, 160)
     assert bundle["text/plain"] == "3 pictures: A tiger: 1 of 3"
+
+
+def test_a_strip_of_small_pictures_is_kept_exactly():
+    """As grain is what some strips show: 8 pictures of 32 pixels, but no larger ones."""
+    grain = torch.cat([picture(k) for k in range(8)], dim=-1)
+    (image,) = Elements(html(show_images(grain, alt="x", width=600))).named("img")
+    assert (pil_to_tensor(decode(image["src"])) == grain).all()
+    (image,) = Elements(html(show_images(picture(0, 256), alt="x"))).named("img")
+    assert image["src"].startswith("data:image/jpeg")
 
 
 def test_png_sheet_has_a_row_per_row():
@@ -578,8 +588,30 @@ def test_layout_fits_and_never_jumps(open_page, width):
         box = target.bounding_box()
         assert box["width"] >= 44
         assert box["height"] >= 44
-    rows = {round(cell.bounding_box()["y"]) for cell in grid.locator(".tigerdiff-cell").all()}
-    assert len(rows) == (3 if width == 390 else 1)
+    assert len(rows_of(grid)) == (2 if width == 390 else 1)
+
+
+def rows_of(grid):
+    """How many pictures each row of a grid has."""
+    heights = [round(cell.bounding_box()["y"]) for cell in grid.locator(".tigerdiff-cell").all()]
+    return [heights.count(y) for y in sorted(set(heights))]
+
+
+def test_rows_that_do_not_fit_are_halved(open_page):
+    """What is side by side on a wide screen is never split as 2 + 1 on a narrow one."""
+    expected = {
+        260: [[1] * 3, [2, 2], [1] * 6, [2, 2, 2, 1]],
+        390: [[3], [2, 2], [3, 3], [2, 2, 2, 1]],
+        900: [[3], [4], [6], [7]],
+    }
+    shown = [
+        show_images([picture(k)] * k, alt="x", titles=["a"] * k, columns=k, width=width)
+        for k, width in ((3, 160), (4, 160), (6, 160), (7, 84))
+    ]
+    page = open_page(*map(html, shown), width=900)
+    for width, rows in expected.items():
+        page.set_viewport_size({"width": width, "height": 600})
+        assert [rows_of(grid) for grid in figures(page)] == rows, width
 
 
 def test_small_pictures_are_enlarged_in_crisp_pixels(open_page):

@@ -20,7 +20,7 @@ from tigerdiff.data.tensors import to_uint8
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SMALL = 96  # pixels: up to this side a picture is kept exactly and enlarged by the browser
+SMALL = 96  # pixels: up to a square of this side, or a strip of as many, a picture is kept exactly
 TINY = 16  # pixels: up to this side the pixels themselves are the subject
 NOISE = 0.5  # roughness from which a picture counts as noise: white noise has 1, a tiger about 0.1
 BYTES_PER_PIXEL = 0.65  # budget of a larger one: 12 frames of 256 px are about 0.5 MB
@@ -54,7 +54,7 @@ class Picture:
         JPEG without chroma subsampling, because noise is what this course is about: lossy WebP
         always halves the colour resolution and leaves a third of the colour noise.
         """
-        if self.drawn or (self.exact and max(self.image.size) <= SMALL):
+        if self.drawn or (self.exact and math.prod(self.image.size) <= SMALL**2):
             return _data_uri(self.image, "WEBP", lossless=True)
         budget = BYTES_PER_PIXEL * self.image.width * self.image.height * 4 / 3
         for quality in range(90, 20, -10):
@@ -182,13 +182,18 @@ def png_sheet(pictures: list[Picture], columns: int) -> str:
     return _data_uri(sheet, "PNG").partition(",")[2]
 
 
+def fewer(columns: int) -> int:
+    """Return how many columns a grid has when so many do not fit: half, so that pairs stay."""
+    return 1 if columns == 3 else math.ceil(columns / 2)
+
+
 def grid_html(
     pictures: list[Picture], alts: list[str], titles: list[str], columns: int, alone: bool = False
 ) -> str:
     """Return pictures with titles as a grid in HTML, all but the first hidden if ``alone``."""
     widest = max(picture.width for picture in pictures)
     drawn = any(picture.drawn for picture in pictures)
-    narrowest = "16rem" if drawn else "7rem" if any(titles) else "4.5rem"
+    narrowest = "16rem" if drawn else "6rem" if any(titles) else "4.5rem"
     cells = []
     for k, (picture, alt, title) in enumerate(zip(pictures, alts, titles, strict=True)):
         name = "pixels" if picture.hard else "drawn" if picture.inverts else ""
@@ -201,7 +206,9 @@ def grid_html(
             f'<div class="tigerdiff-cell"{own}{hidden}><img{kind} src="{picture.uri}" '
             f'alt="{escape(alt)}" width="{width}" height="{height}" decoding="sync">{under}</div>'
         )
-    style = f"--n:{columns};--w:{widest}px;--min:{narrowest}"
+    half = fewer(columns)
+    style = f"--n:{columns};--half:{half};--quarter:{fewer(half)};--w:{widest}px"
+    style += f";--min:min({narrowest},var(--w))"
     return f'<div class="tigerdiff-grid" style="{style}">{"".join(cells)}</div>'
 
 
