@@ -294,6 +294,9 @@ def test_a_phone_shows_everything(page, browser, site_url):
                 })
                 .map(element => element.textContent || element.alt)"""
         assert visit.tab.evaluate(cut_off) == []
+        printed = """[...document.querySelectorAll("article .cell_output pre")]
+            .filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"""
+        assert visit.tab.evaluate(printed) == []
 
 
 def test_a_formula_that_is_too_wide_scrolls_by_itself_and_fades_where_it_goes_on(browser, site_url):

@@ -29,7 +29,8 @@ def hardware() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     limit = ", limited to AVX2" if is_laptop() else ""
-    return f"{processor()}, {torch.get_num_threads()} threads{limit}"
+    threads = torch.get_num_threads()
+    return f"{processor()}, {threads} thread{'s' * (threads > 1)}{limit}"
 
 
 def is_laptop() -> bool:

@@ -841,6 +841,8 @@ def test_a_table_is_aligned_text_and_stacks_on_the_phone(open_page):
         for page in (wide, narrow)
     ]
     assert [len(each) for each in heights] == [1, 4]
+    empty = narrow.locator("tbody tr").last.locator("td").last
+    assert empty.is_hidden(), "in a list, a name without a value says nothing"
     assert "steps" in narrow.locator("td").first.evaluate(
         "e => getComputedStyle(e, '::before').content"
     )

@@ -148,7 +148,7 @@ def plot_points(
         limit = 1.05 * max(x.abs().max().item() for x in drawn.values())
     figure, axes = _axes(4.2, 4.2)
     if behind is not None:
-        axes.scatter(*behind.T, s=2, color="0.8")
+        axes.scatter(*behind.T, s=2, color="0.6")
     if paths is not None:
         colours = (COLOURS[1:] * paths.shape[1])[: paths.shape[1]]
         for path, colour in zip(paths.transpose(0, 1), colours):

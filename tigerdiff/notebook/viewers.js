@@ -91,6 +91,9 @@
     if (last > 0) {
       range = makeRange(data.label, last, 1, move);
       const controls = make("div", { class: "tigerdiff-controls" }, button, range);
+      const width = grid.style.getPropertyValue("--w");
+      const alone = data.kind === "wipe" || grid.style.getPropertyValue("--n") === "1";
+      if (alone) controls.style.maxWidth = `max(15rem, ${width})`; // as wide as its picture
       grid.after(controls);
       bars.push(controls);
       play(false);
