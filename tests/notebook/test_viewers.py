@@ -614,6 +614,17 @@ def test_rows_that_do_not_fit_are_halved(open_page):
         assert [rows_of(grid) for grid in figures(page)] == rows, width
 
 
+def test_the_handle_of_one_picture_is_as_wide_as_it(open_page):
+    frames = [noisy(0), noisy(500)]
+    film = player({"a": frames, "b": frames}, alt="x", width=320)
+    both = compare_slider({"a": frames, "b": frames}, values=[0, 1], alt="x", width=320, wipe=True)
+    for shown in (film, timestep_slider(frames, values=[0, 1], alt="x", width=320), both):
+        page = open_page(html(shown))
+        picture_box = page.locator("img:visible").first.bounding_box()
+        handle = page.locator(".tigerdiff-controls:has(.tigerdiff-play)").bounding_box()
+        assert (handle["x"], handle["width"]) == (picture_box["x"], picture_box["width"])
+
+
 def test_small_pictures_are_enlarged_in_crisp_pixels(open_page):
     page = open_page(html(show_images([picture(0, 8), picture(0, 200)], alt="x")))
     style = "e => [getComputedStyle(e).imageRendering, e.getBoundingClientRect().width]"
