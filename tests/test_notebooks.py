@@ -36,7 +36,6 @@ ROOT = Path(__file__).parent.parent
 ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
 NOTEBOOKS = sorted([*(ROOT / "book").glob("*.ipynb"), *(ROOT / "book/deeper").glob("*.ipynb")])
 CHAPTERS = [path for path in NOTEBOOKS if re.match(r"\d\d_", path.name)]
-STILL_LONG = {"04_ddpm_from_scratch", "08_flow_matching"}  # cells that are not folded
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
@@ -354,7 +353,7 @@ def test_a_cell_that_is_not_folded_is_short(path):
         c for c in cells if c.cell_type == "code" and not folded & {*c.metadata.get("tags", [])}
     ]
     long = {c.source.splitlines()[0]: n for c in codes if (n := c.source.count("\n") + 1) > 30}
-    assert path.stem in STILL_LONG or long == {}
+    assert long == {}
 
 
 def test_no_line_of_code_is_wider_than_its_box():
