@@ -31,17 +31,26 @@ def shown(value: object) -> None:
             return
 
 
+def display(*values: object, **options: object) -> types.SimpleNamespace:
+    """Make what ``IPython.display.display`` would show; what it returns can be updated."""
+    for value in values:
+        shown(value)
+    return types.SimpleNamespace(update=shown)
+
+
 def without_ipython() -> None:
-    """Let ``IPython.display`` be imported where there is no IPython."""
+    """Let ``IPython.display`` be imported where there is no IPython, and work where it is."""
     try:
-        import IPython.display  # noqa: F401
+        import IPython.display
+
+        IPython.display.display = display
     except ImportError:
-        display = types.ModuleType("IPython.display")
-        display.display = lambda *values, **options: [shown(value) for value in values]
-        display.HTML = display.Image = display.Markdown = str
+        module = types.ModuleType("IPython.display")
+        module.display = display
+        module.HTML = module.Image = module.Markdown = str
         package = types.ModuleType("IPython")
-        package.display = display
-        sys.modules |= {"IPython": package, "IPython.display": display}
+        package.display = module
+        sys.modules |= {"IPython": package, "IPython.display": module}
 
 
 def run_cell(code: str, name: str, names: dict) -> None:

@@ -70,6 +70,13 @@ def python(*arguments: object, seconds: float) -> tuple[str, str]:
     return done.stdout, last[:400] if done.returncode else ""
 
 
+def row_of(case: ElementTree.Element) -> dict:
+    """A test of pytest's report: its seconds and, if it failed, why."""
+    why = [wrong.get("message", "")[:400] for wrong in case]
+    row = {"name": case.get("name"), "seconds": float(case.get("time", 0)), "passed": not why}
+    return row | ({"message": why[0]} if why else {})
+
+
 def tests(seconds: float, dry: bool) -> dict:
     """Each test of tests/test_gpu.py, and what failed."""
     with tempfile.TemporaryDirectory() as folder:
@@ -77,8 +84,7 @@ def tests(seconds: float, dry: bool) -> dict:
         options = ["-q", "--noconftest", "-p", "no:cacheprovider", f"--junitxml={report}"]
         printed, wrong = python("-m", "pytest", *options, "tests/test_gpu.py", seconds=seconds)
         cases = ElementTree.parse(report).iter("testcase") if report.exists() else []
-        rows = [{"name": x.get("name"), "seconds": float(x.get("time")), "passed": not len(x)}
-                for x in cases]  # fmt: skip
+        rows = [row_of(case) for case in cases]
     if not rows:
         return {"error": wrong or printed[-400:], "rows": []}
     failed = [row["name"] for row in rows if not row["passed"]]

@@ -120,19 +120,21 @@ def test_a_page_is_run_as_plain_python_and_its_last_value_is_shown(monkeypatch, 
     """Its first cell, which installs, is left out; a cell that fails is named."""
     made = []
     monkeypatch.setattr(chapters, "shown", made.append)
+    monkeypatch.setattr("IPython.display.display", None)  # put back at the end
     monkeypatch.setattr(chapters, "PAGES", tmp_path)
     monkeypatch.chdir(tmp_path)
-    sources = ["%pip install x", "a = 1\na + 1", "b = a + 2;\nif b:\n    c = 4", "c"]
+    shows = "from IPython.display import display\nhandle = display(1)\nhandle.update(2)"
+    sources = ["%pip install x", "a = 1\na + 1", "b = a + 2;\nif b:\n    c = 4", "c", shows]
     cells = [{"cell_type": "code", "source": [source]} for source in sources]
     cells.insert(1, {"cell_type": "markdown", "source": ["# Title"]})
     (tmp_path / "page.ipynb").write_text(json.dumps({"cells": cells}))
-    assert chapters.run("page")["cells"] == 3
-    assert made == [2, 4]
+    assert chapters.run("page")["cells"] == 4
+    assert made == [2, 4, 1, 2, None]
     cells.append({"cell_type": "code", "source": ["1 / 0"]})
     (tmp_path / "page.ipynb").write_text(json.dumps({"cells": cells}))
     with pytest.raises(ZeroDivisionError) as raised:
         chapters.run("page")
-    assert "page, code cell 5" in str(raised.getrepr())
+    assert "page, code cell 6" in str(raised.getrepr())
 
 
 def test_a_part_is_done_if_it_was_without_an_error_on_this_hardware(tmp_path):

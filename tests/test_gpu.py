@@ -23,10 +23,13 @@ SIZE, CPU = 32, torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def _float32_is_float32(monkeypatch):
+def _float32_is_float32():
     """TF32 keeps ten bits: what is compared with the CPU does without it."""
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+    torch.set_float32_matmul_precision(before)
 
 
 def on(device, name="ddpm-tiger-32"):
