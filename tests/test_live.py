@@ -24,9 +24,15 @@ from tigerdiff.drawing import guided
 ROOT = Path(__file__).parent.parent
 CHROMIUM = chromium.find()
 SLOW = 120_000  # milliseconds: a network on two busy cores
-LARGEST = {"ddpm-tiger-32": 4e6, "ddpm-tiger-64": 11e6, "mini-sd-tiger": 32e6}
+LARGEST = {32: 4e6, 64: 11e6, "words": 32e6}  # bytes of a network, by what it draws
 TIMES = (1, 10, 250, 500, 750, 999, 1000)
-PARTS = ("device", "noise", "photo", "words", "plane", "measured")
+PARTS = ("device", "noise", "compare", "photo", "words", "plane", "measured")
+CHAPTERS = {
+    "01_theory": "plane",
+    "04_ddpm_from_scratch": "noise",
+    "05_ddim": "compare",
+    "06_stable_diffusion": "words",
+}
 PAGE = f"""<!doctype html><html lang="en"><title>Live</title>
 <link rel="stylesheet" href="live/live.css"><script src="live/live.js" defer></script>
 <main>{"".join(f'<div class="live" data-live="{name}"></div>' for name in PARTS)}</main>"""
@@ -149,7 +155,8 @@ def test_an_exported_network_equals_pytorchs_at_every_time(model, name, networks
 @pytest.mark.parametrize("model", export_onnx.MODELS, ids=lambda model: model.name)
 def test_a_network_is_small_enough_to_load(model, networks):
     size = sum(path.stat().st_size for path in networks[model.name].glob("*.onnx"))
-    assert size <= LARGEST[model.name]
+    about = json.loads((networks[model.name] / "model.json").read_text())
+    assert size <= LARGEST["words" if "tokenizer" in about else about["shape"][1]]
 
 
 # The samplers by themselves
@@ -554,6 +561,107 @@ def test_a_drawing_stops_when_asked_and_the_next_one_works(noise):
     wait_for(noise, "Done: DPM-Solver++, 2 steps")
 
 
+def test_a_second_press_while_it_draws_does_nothing_and_the_keyboard_stays_where_it_is(noise):
+    noise.get_by_label("Steps").fill("3")
+    press(noise, "Draw a tiger")
+    wait_for(noise, "Done")
+    noise.get_by_label("Steps").fill("5")
+    go = noise.get_by_role("button", name="Draw a tiger")
+    again = noise.get_by_role("button", name="Again with the same noise")
+    go.focus()
+    go.press("Enter")
+    wait_for(noise, "Drawing")
+    for button in (go, again):
+        assert button.is_disabled()
+        button.evaluate("button => button.click()")
+    go.press("Enter")
+    wait_for(noise, "Done: DPM-Solver++, 5 steps")
+    assert noise.locator(".live-trajectory canvas:visible").count() == 2, "no first picture is kept"
+    assert noise.get_by_label("Look back").get_attribute("max") == "5"
+    assert go.evaluate("button => button === document.activeElement")
+    assert noise.page.errors == []
+
+
+def test_two_parts_share_what_is_loaded_and_wait_for_each_other(tab, server):
+    noise, photo = opened(tab, server, "noise"), tab.locator("[data-live=compare]")
+    for part in (noise, photo):
+        part.get_by_label("Steps").fill("2")
+    press(noise, "Draw a tiger")
+    press(photo, "Draw with all three")
+    wait_for(noise, "Done: DPM-Solver++, 2 steps")
+    wait_for(photo, "Done: three pictures from the noise of seed 1.")
+    scripts = [url for url in tab.asked if url.endswith(".js")]
+    assert len(scripts) == len(set(scripts)) > 10
+
+
+def test_stop_works_while_it_loads_even_if_nothing_arrives(tab, noise):
+    late = "**/ddpm-tiger-64.unet.*.3.js"
+    held = []
+    tab.route(late, held.append)
+    press(noise, "Draw a tiger")
+    while not held:
+        tab.wait_for_timeout(50)
+    press(noise, "Stop")
+    wait_for(noise, "Stopped.")
+    held[0].continue_()
+    noise.get_by_label("Steps").fill("2")
+    press(noise, "Draw a tiger")
+    wait_for(noise, "Done")
+
+
+def test_a_connection_that_brings_nothing_is_told(tab, server):
+    tab.clock.install()
+    part = opened(tab, server, "noise")
+    held = []
+    tab.route("**/ddpm-tiger-64.unet.*.0.js", held.append)
+    press(part, "Draw a tiger")
+    while not held:
+        tab.wait_for_timeout(50)
+    tab.clock.fast_forward(21_000)
+    wait_for(part, "Nothing has arrived for 20 seconds: check the connection.")
+    held[0].continue_()
+    wait_for(part, "Done")
+
+
+def test_a_page_of_an_error_instead_of_a_part_is_a_lost_connection(tab, noise):
+    sign_in = "<!doctype html><title>Sign in to the Wi-Fi</title>"
+    tab.route("**/code.wasm.*.0.js", lambda route: route.fulfill(body=sign_in))
+    press(noise, "Draw a tiger")
+    wait_for(noise, "A part of the network did not arrive: check the connection")
+
+
+def test_a_tab_in_the_background_draws_and_samples_on(tab, server):
+    """As browsers treat it: timers fire once a second, and no frame is asked for."""
+    tab.add_init_script("""
+        const [later, frame] = [setTimeout, requestAnimationFrame];
+        window.setTimeout = (f, wait) => later(f, window.away ? Math.max(wait ?? 0, 1000) : wait);
+        window.requestAnimationFrame = (f) => frame((now) => window.away || f(now));
+        Object.defineProperty(document, "hidden", {get: () => window.away === true});""")
+    plane = opened(tab, server, "plane")
+    press(plane, "Train")
+    plane.get_by_text(re.compile(r"loss after \d{2,} updates")).wait_for()
+    press(plane, "Pause")
+    tab.evaluate("window.away = true")
+    press(plane, "Sample 300 points")
+    plane.locator(".live-status", has_text="300 points in 50 steps").wait_for(timeout=25_000)
+    noise = tab.locator("[data-live=noise]")
+    noise.get_by_label("Steps").fill("20")
+    press(noise, "Draw a tiger")
+    wait_for(noise, "Done: DPM-Solver++, 20 steps")
+    assert tab.errors == []
+
+
+def test_another_device_ends_what_is_drawn_and_the_next_one_works(noise):
+    noise.get_by_label("Steps").fill("500")
+    press(noise, "Draw a tiger")
+    noise.page.wait_for_function("document.querySelector('progress').value > 0.003")
+    noise.page.evaluate("tigerdiffLive.engine.move('wasm')")
+    wait_for(noise, "Stopped.")
+    noise.get_by_label("Steps").fill("2")
+    press(noise, "Draw a tiger")
+    wait_for(noise, "Done: DPM-Solver++, 2 steps")
+
+
 @pytest.mark.parametrize("steps", ["0", "1001", "2.5", ""])
 def test_steps_that_do_not_fit_are_refused_in_one_sentence(steps, noise):
     noise.get_by_label("Steps").fill(steps)
@@ -646,6 +754,26 @@ def test_a_readers_picture_is_noised_and_drawn_on(tab, origin, tmp_path):
     assert all(url.startswith((origin, "blob:")) for url in tab.asked)
 
 
+def test_another_picture_ends_the_drawing_from_the_first(tab, server, tmp_path):
+    for name, colour in (("first.png", "red"), ("second.png", "blue")):
+        Image.new("RGB", (80, 80), colour).save(tmp_path / name)
+    part = opened(tab, server, "photo")
+    part.locator("input[type=file]").set_input_files(tmp_path / "first.png")
+    wait_for(part, "first.png is ready.")
+    part.get_by_label("Steps").fill("500")
+    press(part, "Let the model draw from here")
+    tab.wait_for_function("document.querySelector('[data-live=photo] progress').value > 0.003")
+    part.get_by_label("Strength").fill("0.3")
+    part.locator("input[type=file]").set_input_files(tmp_path / "second.png")
+    wait_for(part, "second.png is ready.")
+    assert part.get_by_role("button", name="Let the model draw").is_enabled()
+    part.get_by_label("Steps").fill("2")
+    press(part, "Let the model draw from here")
+    wait_for(part, "Done: from t = 300 of 1000, DPM-Solver++, 2 steps")
+    wait_for(part, "Likeness to your picture")
+    assert tab.errors == []
+
+
 def test_a_photo_is_turned_upright_and_its_middle_is_taken(tab, server, tmp_path):
     """A camera's photo on its side: after turning, red is on the left of the middle."""
     photo = Image.new("RGB", (300, 400), "red")
@@ -699,6 +827,92 @@ def test_words_become_a_tiger(tab, origin):
     wait_for(part, "Drawing")
     wait_for(part, "Done")
     assert picture(part) != first
+
+
+def test_three_samplers_draw_from_the_same_noise(tab, origin):
+    part = opened(tab, origin, "compare")
+    part.get_by_label("Steps").fill("3")
+    press(part, "Draw with all three")
+    wait_for(part, "Done: three pictures from the noise of seed 1.")
+    assert part.locator("figcaption").all_inner_texts() == [
+        "DDPM, 3 steps",
+        "DDIM, 3 steps",
+        "DPM-Solver++, 3 steps",
+    ]
+    first = [picture(part, k) for k in range(3)]
+    assert len(set(first)) == 3
+    scrub = part.get_by_label("Look back")
+    scrub.press("Home")
+    assert scrub.get_attribute("aria-valuetext") == "step 0 of 3, t = 1000"
+    earliest = [picture(part, k) for k in range(3)]
+    assert len(set(earliest)) == 1, "one noise, one first prediction"
+    scrub.press("End")
+    assert [picture(part, k) for k in range(3)] == first
+
+    part.get_by_label("Seed of the noise").fill("9")
+    part.get_by_label("η, noise of DDIM").fill("1")
+    press(part, "Again with the same noise")
+    wait_for(part, "Done: three pictures from the noise of seed 1, below the first three.")
+    assert [picture(part, k) for k in range(3)] == first
+    below = [picture(part, k) for k in range(3, 6)]
+    assert below[0] == below[1] == first[0], "with η = 1, DDIM is DDPM"
+    assert below[2] == first[2]
+    assert tab.errors == []
+
+
+@pytest.mark.parametrize(("chapter", "name"), CHAPTERS.items())
+def test_a_chapter_holds_its_part_and_elsewhere_one_sentence(chapter, name):
+    """Without scripts, and in a notebook, where styles and scripts are left out."""
+    cells = json.loads((ROOT / f"book/{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
+    (source,) = ["".join(c["source"]) for c in cells if "data-live" in "".join(c["source"])]
+    assert '<link rel="stylesheet" href="live/live.css">' in source
+    assert '<script src="live/live.js" defer></script>' in source
+    assert f'data-live="{name}"' in source
+    said = re.search(r'<p>.*<a href="([^"]*)">this chapter\'s page</a>.*</p>', source)
+    assert said[1] == f"https://tigerdiff.github.io/tigerdiff/{chapter}.html"
+
+
+def test_a_chapter_chooses_network_sampler_and_steps(tab, site):
+    chosen = 'data-network="ddpm-tiger-64" data-sampler="ddpm" data-steps="25"'
+    page = PAGE.replace('data-live="noise"', f'data-live="noise" {chosen}')
+    (site / "chapter.html").write_text(page, encoding="utf-8")
+    tab.goto(f"{site.as_uri()}/chapter.html")
+    part = tab.locator("[data-live=noise]")
+    assert part.get_by_label("Network", exact=True).is_hidden()
+    assert part.get_by_label("Sampler").input_value() == "ddpm"
+    assert part.get_by_label("Steps").input_value() == "25"
+
+
+def test_a_network_brings_the_sampler_and_the_steps_that_it_draws_with(noise):
+    models = {model["name"]: model for model in noise.page.evaluate("tigerdiffLive.models")}
+    for name in (
+        noise.get_by_label("Network", exact=True)
+        .locator("option")
+        .evaluate_all("all => all.map(option => option.value)")
+    ):
+        noise.get_by_label("Network", exact=True).select_option(name)
+        assert noise.get_by_label("Sampler").input_value() == models[name]["sampler"]
+        assert noise.get_by_label("Steps").input_value() == str(models[name]["steps"])
+
+
+def test_the_playground_takes_the_colours_of_the_theme(tab, server):
+    part = opened(tab, server, "plane")
+    pixel = "canvas => [...canvas.getContext('2d').getImageData(3, 3, 1, 1).data]"
+    for scheme, dark in (("light", False), ("dark", True)):
+        tab.evaluate("scheme => (document.documentElement.dataset.theme = scheme)", scheme)
+        for k in range(3):
+            red, green, blue, alpha = part.locator("canvas").nth(k).evaluate(pixel)
+            assert alpha == 255
+            assert (max(red, green, blue) < 60) == dark
+
+
+def test_the_playground_pauses_when_its_points_are_taken_away(tab, server):
+    part = opened(tab, server, "plane")
+    press(part, "Train")
+    part.get_by_text(re.compile(r"loss after \d{2,} updates")).wait_for()
+    part.get_by_role("combobox").select_option("nothing: draw your own")
+    part.get_by_role("button", name="Train").wait_for()
+    assert tab.errors == []
 
 
 def test_the_playground_learns_and_samples(tab, origin):

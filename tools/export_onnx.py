@@ -125,19 +125,21 @@ def text_model(name: str) -> tuple[list[Part], dict[str, Any]]:
 
 
 class Model(NamedTuple):
-    """A shipped network: its folder here, what the reader sees, and how its parts are found."""
+    """A shipped network: its folder, what the reader sees, and how its parts are found."""
 
     name: str
     title: str
     make: Callable[[str], tuple[list[Part], dict[str, Any]]]
     source: str
+    sampler: str = "dpm_solver"  # these two are what the page begins with
+    steps: int = 10
 
 
 # The networks of the page. All were trained with the cosine schedule.
 MODELS = (
     Model("ddpm-tiger-64", "64 pixels", pixel_model, "ddpm-tiger-64"),
     Model("ddpm-tiger-32", "32 pixels, with attributes", pixel_model, "ddpm-tiger-32"),
-    Model("mini-sd-tiger", "from words", text_model, "mini"),
+    Model("mini-sd-tiger", "from words", text_model, "mini", steps=12),
 )
 
 
@@ -202,7 +204,8 @@ def export_all(folder: Path = FOLDER) -> Iterator[Path]:
             for part in parts:
                 export(part, target / f"{part.name}.onnx")
             names = {"name": model.name, "title": model.title, "parts": [p.name for p in parts]}
-            about.write_text(json.dumps({**names, **facts, "stamp": stamp}), encoding="utf-8")
+            use = {"sampler": model.sampler, "steps": model.steps}
+            about.write_text(json.dumps({**names, **use, **facts, "stamp": stamp}), "utf-8")
         yield target
 
 

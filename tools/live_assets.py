@@ -26,7 +26,7 @@ MEASURED = ROOT / "bench/results/live.json"
 IN_WORKER = ("samplers.js", "worker.js")
 IN_PAGE = (
     *("samplers.js", "engine.js", "parts.js"),
-    *("device.js", "noise.js", "photo.js", "words.js"),
+    *("device.js", "noise.js", "compare.js", "photo.js", "words.js"),
     *("points.js", "plane.js", "measured.js", "mount.js"),
 )
 PART_BYTES = 750_000  # a million characters of base64

@@ -7,6 +7,7 @@ reader waits for; "cpu_seconds" is what the browser's processes compute meanwhil
 a busy machine changes less.
 """
 
+import os
 import statistics
 import tempfile
 from pathlib import Path
@@ -88,6 +89,7 @@ def measure(
 def main(draws: int = 20) -> None:
     """Measure and write."""
     path = chromium.find()
+    print(f"load {os.getloadavg()[0]:.2f}: a fair run needs a quiet machine", flush=True)
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
         live_assets.main(folder / "live")

@@ -8,14 +8,15 @@ const SENTENCES = {
   missing: "This book was built without the networks, so nothing can be drawn here: build it again with a connection to npm.",
   wasm: "This browser cannot run WebAssembly, which the networks need: open the page in a current Firefox, Chrome, Edge or Safari.",
   connection: "A part of the network did not arrive: check the connection and press the button again; what has arrived is kept.",
+  slow: "Nothing has arrived for 20 seconds: check the connection. The page goes on as soon as something arrives.",
   memory: "There is too little memory for this network: close other tabs and press the button again.",
 };
 
 const engine = {
   worker: null,
   device: "wasm", // what computes: the processor, or with "webgpu" the graphics card
-  arrived: new Set(), // of the files' parts, in this worker
-  jobs: new Map(), // id -> how to answer it
+  parts: new Map(), // address of a file's part -> its arrival in this worker
+  jobs: new Map(), // id -> what to do with an answer
   last: 0,
 
   // Start the worker where there is none.
@@ -26,76 +27,81 @@ const engine = {
     // From a Blob, because a page from disk may not start a worker from a file.
     const url = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
     this.worker = new Worker(url);
-    this.worker.onmessage = ({ data }) => this.jobs.get(data.id)?.(data);
-    this.worker.onerror = (event) => {
-      for (const [id, answer] of this.jobs) answer({ type: "error", id, message: event.message ?? "the worker ended" });
-    };
-    window.tigerdiffPart = (name, part, parts, text) => this.worker.postMessage({ type: "data", name, part, parts, text });
+    this.worker.onmessage = ({ data }) => (data.type === "error" ? this.reset(data) : this.jobs.get(data.id)?.(data));
+    this.worker.onerror = (event) => this.reset({ type: "error", message: event.message ?? "the worker ended" });
   },
 
-  // Forget everything, so that the next press of a button starts afresh.
-  reset() {
+  // End the worker and give this answer to all jobs, so that the next press of a button starts afresh.
+  reset(answer) {
     this.worker?.terminate();
     this.worker = null;
-    this.arrived.clear();
-    this.jobs.clear();
+    this.parts.clear();
+    for (const job of [...this.jobs.values()]) job(answer);
   },
 
-  // Bring files over, part by part, each as a script: a page from disk may load nothing else.
-  async load(names, progress) {
-    this.start();
-    const urls = names.flatMap((name) => MANIFEST.files[name].parts);
+  // Bring the files over for a job, part by part, each as a script: a page from disk may load
+  // nothing else. Two jobs share what is on its way.
+  async load(names, id, progress) {
+    const urls = names.flatMap((name) => MANIFEST.files[name].parts.map((part) => BASE + part));
     for (const [k, url] of urls.entries()) {
-      if (!this.arrived.has(url)) await script(BASE + url);
-      this.arrived.add(url);
+      const late = setTimeout(() => this.jobs.has(id) && progress(k / urls.length, SENTENCES.slow), 20_000);
+      if (!this.parts.has(url)) this.parts.set(url, script(url).then((part) => this.worker?.postMessage({ type: "data", ...part })));
+      await this.parts.get(url).finally(() => clearTimeout(late));
+      if (!this.jobs.has(id)) return; // stopped meanwhile
       progress((k + 1) / urls.length);
     }
   },
 
-  // Send a job and hand each answer to its listener until the job is done.
-  ask(job, listen = () => {}) {
-    this.start();
+  // Load what a job needs, send it, and hand each answer to its listener until the job is done.
+  ask(job, files, { progress = () => {}, listen = () => {} } = {}) {
     return new Promise((resolve, reject) => {
+      this.start();
       this.jobs.set(job.id, (answer) => {
         listen(answer);
-        if (answer.type === "done" || answer.type === "gif") resolve(answer);
+        if (answer.type === "ready" || answer.type === "step") return;
+        this.jobs.delete(job.id);
         if (answer.type === "error") reject(failure(answer.message));
-        if (answer.type === "done" || answer.type === "gif") this.jobs.delete(job.id);
-        if (answer.type === "error") this.reset();
+        else resolve(answer);
       });
-      this.worker.postMessage(job);
+      this.load(files, job.id, progress).then(
+        () => this.jobs.has(job.id) && this.worker.postMessage(job),
+        (error) => {
+          this.parts.delete(error.url); // to be fetched again
+          this.jobs.delete(job.id);
+          reject(error);
+        });
     });
   },
 
   // Draw a picture; request as the worker's draw takes it.
-  async draw(request, { id, progress, listen }) {
-    await this.load(this.files(request.model), progress);
-    return this.ask({ type: "draw", id, on: this.device, ...request }, listen);
+  draw(request, { id, ...options }) {
+    return this.ask({ type: "draw", id, on: this.device, ...request }, this.files(request.model), options);
   },
 
-  // What a model needs, and how many bytes of it have not arrived yet.
+  // What a model needs, and how many bytes of it have not been asked for yet.
   files({ name, parts }) {
     return [`runtime.${this.device}`, `code.${this.device}`, ...parts.map((part) => `${name}.${part}`)];
   },
   missing(model) {
     const files = this.files(model).map((name) => MANIFEST.files[name]);
-    return files.filter(({ parts }) => !parts.every((url) => this.arrived.has(url))).reduce((sum, { bytes }) => sum + bytes, 0);
+    return files.filter(({ parts }) => !parts.every((url) => this.parts.has(BASE + url))).reduce((sum, { bytes }) => sum + bytes, 0);
   },
 
   // Compute elsewhere from the next picture on.
   move(device) {
-    this.reset();
+    this.reset({ type: "done", stopped: true });
     this.device = device;
   },
 
   async gif(frames, size, delay) {
-    await this.load(["gifenc"], () => {});
     const scale = Math.max(1, Math.round(256 / size));
-    return (await this.ask({ type: "gif", id: this.id(), frames, size, delay, scale })).data;
+    return (await this.ask({ type: "gif", id: this.id(), frames, size, delay, scale }, ["gifenc"])).data;
   },
 
+  // Stop a job at once, while its files arrive or while it draws; the worker ends after its step.
   stop(id) {
     this.worker?.postMessage({ type: "stop", id });
+    this.jobs.get(id)?.({ type: "done", stopped: true });
   },
 
   id() {
@@ -103,12 +109,20 @@ const engine = {
   },
 };
 
+// The part of a file that a script brings, which calls tigerdiffPart just before it is loaded.
+let brought = null;
+window.tigerdiffPart = (name, part, parts, text) => (brought = { name, part, parts, text });
+
 function script(url) {
   return new Promise((resolve, reject) => {
     const element = document.createElement("script");
     element.src = url;
-    element.onload = () => (element.remove(), resolve());
-    element.onerror = () => (element.remove(), reject(new Failure(SENTENCES.connection)));
+    element.onload = element.onerror = () => {
+      element.remove();
+      if (brought) resolve(brought);
+      else reject(Object.assign(new Failure(SENTENCES.connection), { url }));
+      brought = null;
+    };
     document.head.append(element);
   });
 }

@@ -1,5 +1,5 @@
 // Bring to life every part of the page that is there.
-const PARTS = { device: mountDevice, noise: mountNoise, photo: mountPhoto, words: mountWords, plane: mountPlane, measured: mountMeasured };
+const PARTS = { device: mountDevice, noise: mountNoise, compare: mountCompare, photo: mountPhoto, words: mountWords, plane: mountPlane, measured: mountMeasured };
 for (const root of document.querySelectorAll("[data-live]:not([data-ready])")) {
   root.setAttribute("data-ready", "");
   root.replaceChildren();

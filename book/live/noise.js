@@ -16,8 +16,9 @@ function conditionFields(model) {
 }
 
 function mountNoise(root) {
-  const models = pixelModels();
-  const fields = samplerFields(models[0]?.name);
+  const { network, sampler, steps } = root.dataset; // what a chapter chooses
+  const models = pixelModels().filter(({ name }) => !network || name === network);
+  const fields = samplerFields(models[0], { ...(sampler && { sampler }), ...(steps && { steps }) });
   const which = choice("Network", models.map(({ name, title }) => [name, title]), models[0]?.name);
   which.show(models.length > 1);
   const model = () => models.find(({ name }) => name === which.value());
@@ -28,7 +29,7 @@ function mountNoise(root) {
     attributes.replaceChildren(...condition.elements);
     attributes.hidden = condition.elements.length === 0;
   };
-  which.control.addEventListener("change", adapt);
+  which.control.addEventListener("change", () => (adapt(), fields.set(model())));
   adapt();
 
   const view = trajectory(models[0]?.shape[1] ?? 64);
@@ -36,33 +37,33 @@ function mountNoise(root) {
   const first = figure(kept, "");
   first.hidden = true;
   view.pictures.prepend(first);
-  const report = progress();
+  const report = progress(model());
   const save = downloads(view, () => `tiger-${drawn.seed}`, report.tell);
   let drawn = null;
 
   const draw = async (keep) => {
     try {
       if (!model()) throw new Failure(SENTENCES.missing);
+      const request = { model: model(), ...fields.read(), ...condition.read() };
       if (keep) {
         paint(kept, view.frames.at(-1).x0);
         first.querySelector("figcaption").textContent = `first: ${view.what}`;
         kept.setAttribute("aria-label", `The first picture: ${view.what}`);
-        fields.seed.control.value = drawn.seed;
+        fields.seed.control.value = request.seed = drawn.seed;
       }
       first.hidden = !keep;
-      const request = { model: model(), ...fields.read(), ...condition.read() };
       const what = [condition.words(request), fields.words(request)].filter(Boolean).join(", ");
-      const whole = await run({ request, view, what, report, start: [go], stop });
+      const whole = await run({ request, view, what, report, start: [go, again], stop });
       if (whole) drawn = request;
-      again.disabled = !whole;
+      turn(again, whole);
       save.show(whole);
     } catch (error) {
       report.tell(sentence(error));
     }
   };
   const go = button("Draw a tiger", () => draw(false), { class: "live-main" });
-  const again = button("Again with the same noise", () => draw(true), { disabled: true });
-  const stop = button("Stop", () => {}, { disabled: true });
+  const again = button("Again with the same noise", () => draw(true), { off: true });
+  const stop = stopButton();
   root.append(
     make("div", { class: "live-fields" }, which.element, ...fields.elements), attributes,
     make("div", { class: "live-buttons" }, go, again, stop), ...report.elements,

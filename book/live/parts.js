@@ -11,7 +11,13 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-const button = (text, onclick, attributes = {}) => make("button", { type: "button", onclick, ...attributes }, text);
+// A button that is off keeps the keyboard's focus, as it may be pressed when it goes off.
+const isOff = (element) => element.getAttribute("aria-disabled") === "true";
+const turn = (element, on) => element.setAttribute("aria-disabled", String(!on));
+function button(text, onclick, { off = false, ...attributes } = {}) {
+  const press = (event) => isOff(event.currentTarget) || onclick(event);
+  return make("button", { type: "button", onclick: press, "aria-disabled": String(off), ...attributes }, text);
+}
 
 // A labelled control; value() reads it.
 function field(label, control, more = []) {
@@ -40,26 +46,43 @@ function slider(label, value, min, max, step, words = String) {
 }
 
 // Sampler, steps, eta and seed, as every part of the page has them.
-function samplerFields(model, { steps = 10, seed = 1 } = {}) {
-  const T = MANIFEST.models.find(({ name }) => name === model)?.T ?? 1000;
-  const sampler = choice("Sampler", [["dpm_solver", "DPM-Solver++"], ["ddim", "DDIM"], ["ddpm", "DDPM"]], "dpm_solver");
-  const many = number("Steps", steps, 1, T);
+const NAMES = { dpm_solver: "DPM-Solver++", ddim: "DDIM", ddpm: "DDPM" };
+function samplerFields(model, use = {}) {
+  const sampler = choice("Sampler", Object.entries(NAMES));
+  const many = number("Steps", 10, 1, model?.T ?? 1000);
   const eta = slider("η, noise of DDIM", 0, 0, 1, 0.1, (x) => x.toFixed(1));
-  const random = button("Random", () => (noise.control.value = Math.floor(Math.random() * 1e6)), { "aria-label": "Random seed" });
-  const noise = number("Seed of the noise", seed, 0, 4294967295);
+  const random = button("Random", () => {
+    noise.control.value = Math.floor(Math.random() * 1e6);
+    noise.control.dispatchEvent(new Event("input"));
+  }, { "aria-label": "Random seed" });
+  const noise = number("Seed of the noise", 1, 0, 4294967295);
   noise.element.append(random);
   const adapt = () => eta.show(sampler.value() === "ddim");
   sampler.control.addEventListener("change", adapt);
-  adapt();
+  const set = (found) => {
+    sampler.control.value = found?.sampler ?? "dpm_solver";
+    many.control.value = found?.steps ?? 10;
+    adapt();
+  };
+  set({ ...model, ...use });
   return {
     elements: [sampler.element, many.element, eta.element, noise.element],
     seed: noise,
+    set,
     read() {
-      for (const { control } of [many, noise]) if (!control.checkValidity() || control.value === "") throw new Failure(`${control.parentElement.firstChild.textContent} must be a whole number between ${control.min} and ${control.max}.`);
+      checkNumbers(many, noise);
       return { sampler: sampler.value(), steps: many.value(), eta: eta.value(), seed: noise.value() };
     },
-    words: (r) => `${{ ddpm: "DDPM", ddim: "DDIM", dpm_solver: "DPM-Solver++" }[r.sampler]}, ${r.steps} step${r.steps > 1 ? "s" : ""}${r.sampler === "ddim" && r.eta > 0 ? `, η = ${r.eta}` : ""}, seed ${r.seed}`,
+    words: (request) => `${samplerWords(request)}, seed ${request.seed}`,
   };
+}
+
+const samplerWords = ({ sampler, steps, eta }) => `${NAMES[sampler]}, ${steps} step${steps > 1 ? "s" : ""}${sampler === "ddim" && eta > 0 ? `, η = ${eta}` : ""}`;
+
+// Refuse what is no whole number within its bounds.
+function checkNumbers(...fields) {
+  const wrong = fields.find(({ control }) => !control.checkValidity() || control.value === "")?.control;
+  if (wrong) throw new Failure(`${wrong.parentElement.firstChild.textContent} must be a whole number between ${wrong.min} and ${wrong.max}.`);
 }
 
 // Whether the reader asked for little motion.
@@ -138,7 +161,8 @@ function downloads(view, name, tell) {
   const gif = button("Save as GIF", async () => {
     try {
       const frames = view.frames.map(({ x0 }) => x0);
-      save(new Blob([await engine.gif(frames, view.right.width, 120)], { type: "image/gif" }), `${name()}.gif`);
+      const data = await engine.gif(frames, view.right.width, 120);
+      if (data) save(new Blob([data], { type: "image/gif" }), `${name()}.gif`);
     } catch (error) {
       tell(sentence(error));
     }
@@ -147,13 +171,16 @@ function downloads(view, name, tell) {
   return { element, show: (on) => (element.hidden = !on) };
 }
 
-// The line that says what happens, and the bar beside it.
-function progress() {
-  const status = make("p", { role: "status", class: "live-status" });
+const inMegabytes = (bytes) => `${(bytes / 1e6).toFixed(0)} MB`;
+
+// The line that says what happens, and the bar beside it; at first, how much the first press loads.
+function progress(model) {
+  const size = model && engine.missing(model);
+  const status = make("p", { role: "status", class: "live-status" }, size ? `The first picture loads ${inMegabytes(size)}.` : "");
   const bar = make("progress", { max: 1, value: 0, hidden: true, "aria-label": "Progress" });
   return {
     elements: [bar, status],
-    tell: (text) => (status.textContent = text),
+    tell: (text) => text !== status.textContent && (status.textContent = text),
     text: () => status.textContent,
     bar: (value) => ((bar.hidden = value === null), (bar.value = value ?? 0)),
   };
@@ -167,14 +194,17 @@ function sentence(error) {
 
 const PLACES = { wasm: "on one core of the processor", webgpu: "on the graphics card" };
 
+const stopButton = () => button("Stop", ({ currentTarget }) => currentTarget.onstop(), { off: true });
+
 // Run one drawing from its button to its end: loading, steps, result or sentence.
 async function run({ request, view, what, report, start, stop }) {
   const id = engine.id();
   const size = engine.missing(request.model);
-  start.forEach((each) => (each.disabled = true));
-  stop.disabled = false;
-  stop.onclick = () => engine.stop(id);
-  report.tell(size ? `Loading ${(size / 1e6).toFixed(0)} MB: the network and what runs it.` : "Drawing.");
+  const loading = size ? `Loading ${inMegabytes(size)}: the network and what runs it.` : "Drawing.";
+  start.forEach((each) => turn(each, false));
+  turn(stop, true);
+  stop.onstop = () => engine.stop(id);
+  report.tell(loading);
   report.bar(0);
   view.begin(request.steps, what);
   try {
@@ -182,7 +212,8 @@ async function run({ request, view, what, report, start, stop }) {
       if (answer.type === "ready") report.tell(`Drawing: ${what}.`);
       if (answer.type === "step") view.add(answer), report.bar(answer.k / request.steps);
     };
-    const done = await engine.draw(request, { id, progress: report.bar, listen });
+    const progress = (share, sentence = loading) => (report.bar(share), report.tell(sentence));
+    const done = await engine.draw(request, { id, progress, listen });
     view.end();
     const each = (1000 * done.seconds) / request.steps;
     report.tell(done.stopped ? "Stopped." : `Done: ${what}, in ${done.seconds.toFixed(1)} s (${each.toFixed(0)} ms a step, ${PLACES[engine.device]}).`);
@@ -193,7 +224,7 @@ async function run({ request, view, what, report, start, stop }) {
     return false;
   } finally {
     report.bar(null);
-    start.forEach((each) => (each.disabled = false));
-    stop.disabled = true;
+    start.forEach((each) => turn(each, true));
+    turn(stop, false);
   }
 }

@@ -16,6 +16,7 @@ async function readPhoto(file, size) {
     const megapixels = (width * height) / 1e6;
     if (megapixels > MEGAPIXELS) throw new Failure(`${file.name} has ${Math.round(megapixels)} megapixels: choose a photo of at most ${MEGAPIXELS}.`);
     const side = Math.min(width, height);
+    if (side === 0) throw new Failure(`${file.name} has no size in pixels: choose a JPEG, PNG or WebP file.`);
     const options = { resizeWidth: size, resizeHeight: size, resizeQuality: "high" };
     const small = await createImageBitmap(picture, (width - side) / 2, (height - side) / 2, side, side, options);
     const context = canvas(size, "").getContext("2d");
@@ -49,7 +50,7 @@ function mountPhoto(root) {
   const size = model?.shape[1] ?? 64;
   const alpha_bar = cosine(model?.T ?? 1000);
   const T = alpha_bar.length - 1;
-  const fields = samplerFields(model?.name);
+  const fields = samplerFields(model);
   const file = make("input", { type: "file", accept: "image/*" });
   const choose = make("label", { class: "live-drop" }, make("span", {}, "Choose a photo, or drop one here. It stays in your browser."), file);
   const strength = slider("Strength", 0.7, 0.05, 1, 0.05, (x) => `${Math.round(100 * x)} %`);
@@ -57,13 +58,13 @@ function mountPhoto(root) {
   const own = canvas(size, "your picture, not chosen yet");
   const view = trajectory(size);
   view.pictures.prepend(figure(own, `your picture at ${size} pixels`));
-  const report = progress();
+  const report = progress(model);
   const row = make("div", { class: "live-pictures" });
   let [x0, name] = [null, "picture"];
   const save = downloads(view, () => `${name}-as-tiger`, report.tell);
 
   const preview = () => {
-    if (!x0) return;
+    if (!x0 || !isOff(stop)) return; // while it draws, the pictures are the drawing's
     paint(own, to_rgba(x0));
     own.setAttribute("aria-label", `your picture at ${size} pixels`);
     view.begin(1, "");
@@ -74,10 +75,13 @@ function mountPhoto(root) {
   const open = async (chosen) => {
     if (!chosen) return;
     try {
-      x0 = await readPhoto(chosen, size);
+      const opened = await readPhoto(chosen, size);
+      stop.click(); // a drawing from the picture before
+      await running;
+      x0 = opened;
       name = chosen.name.replace(/\.[^.]*$/, "");
       report.tell(`${chosen.name} is ready. Set the strength of the noise, then let the model draw.`);
-      for (const each of [go, four]) each.disabled = false;
+      for (const each of [go, four]) turn(each, true);
       preview();
     } catch (error) {
       report.tell(sentence(error));
@@ -90,6 +94,7 @@ function mountPhoto(root) {
   fields.seed.control.addEventListener("input", preview);
 
   const draw = async (from) => {
+    if (!model) throw new Failure(SENTENCES.missing);
     const settings = fields.read();
     const request = { model, ...settings, steps: Math.min(settings.steps, from), x0, start: from };
     const what = `from t = ${from} of ${T}, ${fields.words(request)}`;
@@ -97,18 +102,12 @@ function mountPhoto(root) {
     save.show(whole);
     if (!whole) return false;
     const drawn = from_rgba(view.frames.at(-1).x0);
-    const like = likeness(drawn, x0).toFixed(2);
+    const like = likeness(drawn, request.x0).toFixed(2);
     report.tell(`${report.text()} Likeness to your picture: ${like}.`);
     return { drawn, like };
   };
-  const guarded = (action) => async () => {
-    try {
-      if (!model) throw new Failure(SENTENCES.missing);
-      await action();
-    } catch (error) {
-      report.tell(sentence(error));
-    }
-  };
+  let running = Promise.resolve();
+  const guarded = (action) => () => (running = action().catch((error) => report.tell(sentence(error))));
   const compare = async () => {
     row.replaceChildren();
     for (const share of [0.3, 0.5, 0.7, 0.9]) {
@@ -120,9 +119,9 @@ function mountPhoto(root) {
       row.append(figure(target, caption));
     }
   };
-  const go = button("Let the model draw from here", guarded(() => draw(start())), { class: "live-main", disabled: true });
-  const four = button("Compare four strengths", guarded(compare), { disabled: true });
-  const stop = button("Stop", () => {}, { disabled: true });
+  const go = button("Let the model draw from here", guarded(() => draw(start())), { class: "live-main", off: true });
+  const four = button("Compare four strengths", guarded(compare), { off: true });
+  const stop = stopButton();
   root.append(choose, make("div", { class: "live-fields" }, strength.element, ...fields.elements),
     make("div", { class: "live-buttons" }, go, four, stop), ...report.elements, view.element, save.element, row);
 }

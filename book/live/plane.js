@@ -12,9 +12,19 @@ const SHAPES = {
 };
 const SPAN = 1.25; // the plane is shown from -SPAN to SPAN
 
-function dots(context, points, colour, radius) {
+// A colour of live.css, which has one for each theme.
+const colour = (target, name) => getComputedStyle(target).getPropertyValue(`--${name}`);
+
+function clear(target) {
+  const context = target.getContext("2d");
+  context.fillStyle = colour(target, "paper");
+  context.fillRect(0, 0, target.width, target.height);
+  return context;
+}
+
+function dots(context, points, name, radius) {
   const side = context.canvas.width;
-  context.fillStyle = colour;
+  context.fillStyle = colour(context.canvas, name);
   for (const [x, y] of points) {
     context.beginPath();
     context.arc((x / SPAN + 1) * (side / 2), (1 - y / SPAN) * (side / 2), radius, 0, 7);
@@ -30,7 +40,7 @@ function arrows(context, network, t) {
   const score = network.score(grid, t);
   const scale = 0.16 / Math.max(...Array.from({ length: grid.length / 2 }, (_, i) => Math.hypot(score[2 * i], score[2 * i + 1])));
   const place = (x, y) => [(x / SPAN + 1) * (side / 2), (1 - y / SPAN) * (side / 2)];
-  context.strokeStyle = "#2563eb";
+  context.strokeStyle = colour(context.canvas, "arrow");
   context.lineWidth = 1.5;
   for (let i = 0; i < grid.length; i += 2) {
     const [dx, dy] = [scale * score[i], scale * score[i + 1]];
@@ -49,12 +59,10 @@ function arrows(context, network, t) {
 
 // The loss of each update, smoothed; logarithmic, from 2 (the network answers 0) down to 0.1.
 function curve(target, losses) {
-  const context = target.getContext("2d");
+  const context = clear(target);
   const [width, height] = [target.width, target.height];
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, width, height);
   const place = (loss) => 4 + (height - 8) * (Math.log(2 / Math.max(loss, 0.1)) / Math.log(20));
-  context.strokeStyle = "#b93d0b";
+  context.strokeStyle = colour(target, "accent");
   context.lineWidth = 2;
   context.beginPath();
   losses.forEach((loss, k) => context.lineTo((width * k) / Math.max(1, losses.length - 1), place(Math.min(2, loss))));
@@ -70,25 +78,23 @@ function mountPlane(root) {
   const steps = slider("Steps", 50, 1, 100, 1);
   const noise = make("input", { type: "checkbox", checked: true });
   const report = progress();
-  let [points, network, samples, smooth, history, training, draws] = [[], null, [], 2, [], false, 1];
+  let [points, network, samples, smooth, history, training, frame, draws, sampling] = [[], null, [], 2, [], false, 0, 1, 0];
 
   const draw = () => {
-    for (const target of [left, right]) {
-      const context = target.getContext("2d");
-      context.fillStyle = "#fff";
-      context.fillRect(0, 0, SIDE, SIDE);
-      dots(context, points, target === left ? "#111" : "#bbb", 3);
-    }
+    dots(clear(left), points, "ink", 3);
     if (network.updates() > 0) arrows(left.getContext("2d"), network, time.value());
-    dots(right.getContext("2d"), samples, "#b93d0b", 2.5);
+    dots(clear(right), points, "pale", 3);
+    dots(right.getContext("2d"), samples, "accent", 2.5);
   };
+  new MutationObserver(() => (curve(losses, history), draw())).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   const forget = () => {
+    sampling += 1;
     [network, samples, smooth, history] = [pointNetwork(1), [], 2, []];
     curve(losses, history);
     draw();
   };
   const learn = () => {
-    if (!training || !root.isConnected) return;
+    if (!root.isConnected) return;
     const until = performance.now() + 12; // the rest of the frame is the page's
     while (performance.now() < until) {
       smooth = 0.98 * smooth + 0.02 * network.train(points);
@@ -99,30 +105,42 @@ function mountPlane(root) {
     caption.textContent = `loss after ${network.updates()} updates: ${smooth.toFixed(2)}`;
     curve(losses, history);
     draw();
-    requestAnimationFrame(learn);
+    frame = requestAnimationFrame(learn);
+  };
+  const pause = () => {
+    training = false;
+    go.textContent = "Train";
+    cancelAnimationFrame(frame);
   };
   const go = button("Train", () => {
     if (points.length === 0) return report.tell("There is no point to learn: draw some into the left field, or choose a shape.");
-    training = !training;
-    go.textContent = training ? "Pause" : "Train";
-    report.tell(training ? "The network learns to predict the noise." : `Paused after ${network.updates()} updates, loss ${smooth.toFixed(2)}.`);
-    requestAnimationFrame(learn);
+    if (training) return pause(), report.tell(`Paused after ${network.updates()} updates, loss ${smooth.toFixed(2)}.`);
+    training = true;
+    go.textContent = "Pause";
+    report.tell("The network learns to predict the noise.");
+    frame = requestAnimationFrame(learn);
   }, { class: "live-main" });
   const sample = button("Sample 300 points", async () => {
     if (network.updates() === 0) return report.tell("Train the network first: it answers at random.");
     const randn = normal(draws++); // new noise each time
     const z = noise.checked ? randn : (n) => new Float32Array(n);
     const xT = Float64Array.from(randn(600));
+    const mine = ++sampling; // a second press, or a new network, ends the first
     for await (const { t, xt } of ddpm(network.model, network.alpha_bar, xT, { steps: steps.value(), randn: z })) {
+      if (mine !== sampling) return;
       samples = Array.from({ length: 300 }, (_, i) => [xt[2 * i], xt[2 * i + 1]]);
       right.setAttribute("aria-label", `300 samples in orange at t = ${t}, the points to learn in grey`);
       draw();
-      if (!still()) await new Promise((resolve) => setTimeout(resolve, 15));
+      if (!still() && !document.hidden) await new Promise((resolve) => setTimeout(resolve, 15));
     }
     report.tell(`300 points in ${steps.value()} step${steps.value() > 1 ? "s" : ""}, ${noise.checked ? "with" : "without"} the noise σₜ z.`);
   });
   const restart = button("Forget and start again", forget);
-  shape.control.addEventListener("change", () => ((points = SHAPES[shape.value()]()), forget()));
+  shape.control.addEventListener("change", () => {
+    points = SHAPES[shape.value()]();
+    forget();
+    if (points.length === 0) pause();
+  });
   time.control.addEventListener("input", draw);
 
   left.style.touchAction = "none"; // a finger draws and does not scroll
@@ -140,10 +158,10 @@ function mountPlane(root) {
 
   const caption = make("figcaption", {}, "loss");
   const withNoise = make("label", { class: "live-field" }, noise, make("span", {}, "add the noise σₜ z"));
-  points = SHAPES[shape.value()]();
-  forget();
   root.append(
     make("div", { class: "live-fields" }, shape.element, time.element, steps.element, withNoise),
     make("div", { class: "live-buttons" }, go, sample, restart), ...report.elements,
     make("div", { class: "live-pictures live-plane" }, figure(left, "points to learn, and arrows of the score; draw more with the mouse or a finger"), figure(right, "samples"), make("figure", {}, losses, caption)));
+  points = SHAPES[shape.value()]();
+  forget(); // which draws, with the colours that the elements have in the page
 }

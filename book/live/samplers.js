@@ -4,9 +4,11 @@
 // alpha_bar is a Float64Array of length T + 1 with alpha_bar[0] = 1; t = 0 is the clean image. A
 // model is an async function (xt, t) -> output; its property prediction says what the output means.
 
+const { sqrt, log, expm1, cos, sin, PI } = Math;
+
 // Noise schedule (Nichol & Dhariwal 2021, equation 17).
 function cosine(T) {
-  const f = (t) => Math.cos(((t / T + 0.008) / 1.008) * (Math.PI / 2)) ** 2;
+  const f = (t) => cos(((t / T + 0.008) / 1.008) * (PI / 2)) ** 2;
   const alpha_bar = new Float64Array(T + 1).fill(1);
   for (let t = 1; t <= T; t++) {
     const beta = Math.min(1 - f(t) / f(t - 1), 0.999);
@@ -40,10 +42,10 @@ function normal(seed) {
   return (n) => {
     const z = new Float32Array(n);
     for (let i = 0; i < n; i += 2) {
-      const radius = Math.sqrt(-2 * Math.log(next()));
-      const angle = 2 * Math.PI * next();
-      z[i] = radius * Math.cos(angle);
-      if (i + 1 < n) z[i + 1] = radius * Math.sin(angle);
+      const radius = sqrt(-2 * log(next()));
+      const angle = 2 * PI * next();
+      z[i] = radius * cos(angle);
+      if (i + 1 < n) z[i + 1] = radius * sin(angle);
     }
     return z;
   };
@@ -58,7 +60,7 @@ function mix(...terms) {
 
 // xt = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps (Ho et al. 2020, equation 4).
 function add_noise(alpha_bar, x0, t, eps) {
-  return mix([Math.sqrt(alpha_bar[t]), x0], [Math.sqrt(1 - alpha_bar[t]), eps]);
+  return mix([sqrt(alpha_bar[t]), x0], [sqrt(1 - alpha_bar[t]), eps]);
 }
 
 // The image and the noise that a network's output implies (Salimans & Ho 2022, section 4).
@@ -70,7 +72,7 @@ function split(output, xt, signal, noise, prediction) {
 
 // Ask the model for x0 and eps at time t; if x0 is clipped, eps is derived from it again.
 async function predict(model, alpha_bar, xt, t, clip) {
-  const [signal, noise] = [Math.sqrt(alpha_bar[t]), Math.sqrt(1 - alpha_bar[t])];
+  const [signal, noise] = [sqrt(alpha_bar[t]), sqrt(1 - alpha_bar[t])];
   let [x0, eps] = split(await model(xt, t), xt, signal, noise, model.prediction);
   if (clip) {
     x0 = x0.map((value) => Math.min(1, Math.max(-1, value)));
@@ -102,11 +104,9 @@ async function* ddpm(model, alpha_bar, xT, { steps, randn, clip = true }) {
     yield { t, xt, x0, eps };
     const [a, a_prev] = [alpha_bar[t], alpha_bar[t_prev]];
     const alpha = a / a_prev;
-    const from_x0 = (Math.sqrt(a_prev) * (1 - alpha)) / (1 - a);
-    const from_xt = (Math.sqrt(alpha) * (1 - a_prev)) / (1 - a);
+    const mean = mix([(sqrt(a_prev) * (1 - alpha)) / (1 - a), x0], [(sqrt(alpha) * (1 - a_prev)) / (1 - a), xt]);
     const variance = ((1 - alpha) * (1 - a_prev)) / (1 - a);
-    xt = mix([from_x0, x0], [from_xt, xt]);
-    if (variance > 0) xt = mix([1, xt], [Math.sqrt(variance), randn(xt.length)]);
+    xt = variance > 0 ? mix([1, mean], [sqrt(variance), randn(xt.length)]) : mean;
   }
   yield last(xt);
 }
@@ -118,8 +118,8 @@ async function* ddim(model, alpha_bar, xT, { steps, eta = 0, randn, clip = true 
     const [x0, eps] = await predict(model, alpha_bar, xt, t, clip);
     yield { t, xt, x0, eps };
     const [a, a_prev] = [alpha_bar[t], alpha_bar[t_prev]];
-    const sigma = eta * Math.sqrt(((1 - a_prev) / (1 - a)) * (1 - a / a_prev));
-    xt = mix([Math.sqrt(a_prev), x0], [Math.sqrt(Math.max(1 - a_prev - sigma ** 2, 0)), eps]);
+    const sigma = eta * sqrt(((1 - a_prev) / (1 - a)) * (1 - a / a_prev));
+    xt = mix([sqrt(a_prev), x0], [sqrt(Math.max(1 - a_prev - sigma ** 2, 0)), eps]);
     if (sigma > 0) xt = mix([1, xt], [sigma, randn(xt.length)]);
   }
   yield last(xt);
@@ -133,14 +133,14 @@ async function* dpm_solver(model, alpha_bar, xT, { steps, clip = true }) {
     const [x0, eps] = await predict(model, alpha_bar, xt, t, clip);
     yield { t, xt, x0, eps };
     const [a, a_prev] = [alpha_bar[t], alpha_bar[t_prev]];
-    const [sigma, sigma_prev] = [Math.sqrt(1 - a), Math.sqrt(1 - a_prev)];
-    const h = Math.log(Math.sqrt(a_prev) / sigma_prev) - Math.log(Math.sqrt(a) / sigma);
+    const [sigma, sigma_prev] = [sqrt(1 - a), sqrt(1 - a_prev)];
+    const h = log(sqrt(a_prev) / sigma_prev) - log(sqrt(a) / sigma);
     let D = x0;
     if (t < alpha_bar.length - 1 && t_prev > 0) {
       const r = h_before / h;
       D = mix([1 + 1 / (2 * r), x0], [-1 / (2 * r), x0_before]);
     }
-    xt = mix([sigma_prev / sigma, xt], [-Math.sqrt(a_prev) * Math.expm1(-h), D]);
+    xt = mix([sigma_prev / sigma, xt], [-sqrt(a_prev) * expm1(-h), D]);
     [x0_before, h_before] = [x0, h];
   }
   yield last(xt);

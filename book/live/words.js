@@ -84,9 +84,9 @@ function mountWords(root) {
     });
   }
   const scale = slider("Guidance scale", 3, 1, 8, 0.5, (x) => x.toFixed(1));
-  const fields = samplerFields(model?.name, { steps: 12 });
+  const fields = samplerFields(model);
   const view = trajectory(model?.size ?? 64, "noisy latent, three of its channels as colours");
-  const report = progress();
+  const report = progress(model);
   let drawn = null;
   const save = downloads(view, () => `tiger-from-words-${drawn.seed}`, report.tell);
   const draw = async () => {
@@ -103,7 +103,8 @@ function mountWords(root) {
     }
   };
   const go = button("Draw what the words say", draw, { class: "live-main" });
-  const stop = button("Stop", () => {}, { disabled: true });
+  const stop = stopButton();
+  for (const { element } of [prompt, negative]) element.querySelector("input").addEventListener("keydown", ({ key }) => key === "Enter" && go.click());
   root.append(
     make("div", { class: "live-fields", role: "group", "aria-label": "Words for the prompt" }, ...menus.map(({ element }) => element)),
     prompt.element, negative.element,

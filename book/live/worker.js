@@ -22,6 +22,7 @@ function bytes(base64) {
 
 function receive({ name, part, parts, text }) {
   const pieces = files.get(name) ?? [];
+  if (!Array.isArray(pieces)) return; // it is whole already
   pieces[part] = bytes(text);
   files.set(name, pieces);
   if (pieces.filter(Boolean).length < parts) return;
@@ -92,6 +93,7 @@ async function denoiser(model, { condition, ids, negative, guidance_scale = 1 })
 // steps, eta, seed, and what denoiser reads. With x0 and start it noises x0 to the time start and
 // begins there.
 async function draw({ id, on, model, sampler, steps, eta, seed, x0, start, ...rest }) {
+  if (stopped.delete(id)) return;
   const began = performance.now();
   device = on;
   const net = await denoiser(model, rest);
@@ -110,7 +112,7 @@ async function draw({ id, on, model, sampler, steps, eta, seed, x0, start, ...re
     const noisy = decoder ? latentPicture(step.xt, model.shape) : to_rgba(step.xt);
     self.postMessage({ type: "step", id, k, t: step.t, xt: noisy, x0: believed }, [noisy.buffer, believed.buffer]);
     await new Promise((resolve) => setTimeout(resolve)); // lets a "stop" come in
-    if (stopped.delete(id)) return self.postMessage({ type: "done", id, stopped: true });
+    if (stopped.delete(id)) return;
     k += 1;
   }
   self.postMessage({ type: "done", id, stopped: false, seconds: (performance.now() - ready) / 1000 });
