@@ -131,15 +131,16 @@ class Model(NamedTuple):
     title: str
     make: Callable[[str], tuple[list[Part], dict[str, Any]]]
     source: str
-    sampler: str = "dpm_solver"  # these two are what the page begins with
+    sampler: str = "dpm_solver"  # these three are what the page begins with
     steps: int = 10
+    guidance_scale: float = 2.0  # of a model with a condition; with 1 the page offers no other
 
 
 # The networks of the page. All were trained with the cosine schedule.
 MODELS = (
     Model("ddpm-tiger-64", "64 pixels", pixel_model, "ddpm-tiger-64"),
     Model("ddpm-tiger-32", "32 pixels, with attributes", pixel_model, "ddpm-tiger-32"),
-    Model("mini-sd-tiger", "from words", text_model, "mini", steps=12),
+    Model("mini-sd-tiger", "from words", text_model, "mini", steps=12, guidance_scale=3),
 )
 
 
@@ -204,7 +205,7 @@ def export_all(folder: Path = FOLDER) -> Iterator[Path]:
             for part in parts:
                 export(part, target / f"{part.name}.onnx")
             names = {"name": model.name, "title": model.title, "parts": [p.name for p in parts]}
-            use = {"sampler": model.sampler, "steps": model.steps}
+            use = {key: getattr(model, key) for key in ("sampler", "steps", "guidance_scale")}
             about.write_text(json.dumps({**names, **use, **facts, "stamp": stamp}), "utf-8")
         yield target
 

@@ -23,7 +23,7 @@ function mountCompare(root) {
   const size = model?.shape[1] ?? 64;
   const steps = number("Steps", 10, 1, 100);
   const eta = slider("η, noise of DDIM", 0, 0, 1, 0.1, (x) => x.toFixed(1));
-  const seed = number("Seed of the noise", 1, 0, 4294967295);
+  const seed = number("Seed of the noise", SEED, 0, 4294967295);
   const samplers = ["ddpm", "ddim", "dpm_solver"];
   const report = progress(model);
   const scrub = slider("Look back", 0, 0, 0, 1, () => "");
@@ -61,7 +61,8 @@ function mountCompare(root) {
         if (!(await run({ request, view: views[k], what, report, start: [go, again], stop }))) return turn(again, false);
       }
       drawn = shared.seed;
-      scrub.control.max = scrub.control.value = shared.steps;
+      scrub.control.max = shared.steps; // first, as it bounds the value
+      scrub.control.value = shared.steps;
       scrub.show(true);
       look();
       report.tell(`Done: three pictures from the noise of seed ${drawn}${keep ? ", below the first three" : ""}.`);

@@ -7,7 +7,8 @@ function conditionFields(model) {
   const menus = (model.conditions ?? []).map(({ name, values }) =>
     choice(name[0].toUpperCase() + name.slice(1), [["-1", "any"], ...values.map((value, k) => [String(k), value])], "-1"));
   if (menus.length === 0) return { elements: [], read: () => ({}), words: () => "" };
-  const scale = slider("Guidance scale", 2, 1, 6, 0.5, (x) => x.toFixed(1));
+  const scale = slider("Guidance scale", model.guidance_scale, 1, 6, 0.5, (x) => x.toFixed(1));
+  scale.show(model.guidance_scale > 1); // a network that draws in a few steps is asked once in each
   return {
     elements: [...menus, scale].map(({ element }) => element),
     read: () => ({ condition: menus.map((menu) => Number(menu.value())), guidance_scale: scale.value() }),

@@ -30,6 +30,7 @@ function choice(label, options, selected) {
   return field(label, make("select", {}, ...items));
 }
 
+const SEED = 11; // to begin with: DDIM draws nearly the same tiger from it in 10 and in 25 steps
 const number = (label, value, min, max) => field(label, make("input", { type: "number", value, min, max, step: 1, inputmode: "numeric" }));
 
 // A slider with its value beside it; words(value) says its value.
@@ -55,7 +56,7 @@ function samplerFields(model, use = {}) {
     noise.control.value = Math.floor(Math.random() * 1e6);
     noise.control.dispatchEvent(new Event("input"));
   }, { "aria-label": "Random seed" });
-  const noise = number("Seed of the noise", 1, 0, 4294967295);
+  const noise = number("Seed of the noise", SEED, 0, 4294967295);
   noise.element.append(random);
   const adapt = () => eta.show(sampler.value() === "ddim");
   sampler.control.addEventListener("change", adapt);
@@ -159,12 +160,17 @@ function downloads(view, name, tell) {
     large.toBlob((blob) => save(blob, `${name()}.png`));
   });
   const gif = button("Save as GIF", async () => {
+    turn(gif, false);
+    gif.textContent = "Making the GIF …";
     try {
       const frames = view.frames.map(({ x0 }) => x0);
       const data = await engine.gif(frames, view.right.width, 120);
       if (data) save(new Blob([data], { type: "image/gif" }), `${name()}.gif`);
     } catch (error) {
       tell(sentence(error));
+    } finally {
+      turn(gif, true);
+      gif.textContent = "Save as GIF";
     }
   });
   const element = make("div", { class: "live-buttons", hidden: true }, png, gif);

@@ -83,7 +83,7 @@ function mountWords(root) {
       menus[4].show(chosen().Place !== "night");
     });
   }
-  const scale = slider("Guidance scale", 3, 1, 8, 0.5, (x) => x.toFixed(1));
+  const scale = slider("Guidance scale", model?.guidance_scale ?? 1, 1, 8, 0.5, (x) => x.toFixed(1));
   const fields = samplerFields(model);
   const view = trajectory(model?.size ?? 64, "noisy latent, three of its channels as colours");
   const report = progress(model);
