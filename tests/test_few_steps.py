@@ -1,0 +1,161 @@
+"""Distillation: one step of the student leads where several steps of the teacher lead."""
+
+import copy
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+import train_fast
+from diffusers import DDIMScheduler
+from torch.testing import assert_close
+
+import tigerdiff as td
+
+EXACT = {"rtol": 1e-9, "atol": 1e-9}
+
+
+class Bent(torch.nn.Module):
+    """A model whose paths are curved: its noise depends on place and time."""
+
+    prediction = "eps"
+
+    def forward(self, xt, t, condition=None):
+        return torch.sin(3 * xt + t.reshape(-1, 1, 1, 1) / 300)
+
+
+def diffusers_steps(schedule, model, x, times):
+    """DDIM by diffusers, whose time is ours minus one, in double precision."""
+    reference = DDIMScheduler(num_train_timesteps=schedule.T, clip_sample=False)
+    reference.alphas_cumprod = schedule.alpha_bar[1:]
+    reference.final_alpha_cumprod = schedule.alpha_bar[0]
+    for t, t_prev in pairwise(times):
+        # diffusers steps by num_train_timesteps // num_inference_steps: set what gives t - t_prev.
+        reference.num_inference_steps = schedule.T // (t - t_prev)
+        assert schedule.T // reference.num_inference_steps == t - t_prev
+        output = model(x, torch.full((len(x),), t))
+        x = reference.step(output, t - 1, x).prev_sample
+    return x
+
+
+@pytest.mark.parametrize("times", [(1000, 750, 500), (500, 250, 0), (500, 375, 250, 125, 0)])
+def test_one_step_to_the_target_is_several_steps_of_diffusers(times):
+    schedule, model = td.NoiseSchedule.cosine(1000), Bent()
+    xt = torch.randn(3, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x_end = diffusers_steps(schedule, model, xt, times)
+    target = train_fast.one_step_target(schedule, xt, x_end, times[0], times[-1])
+    _, eps = td.to_x0_eps(schedule, target, xt, times[0], "x0")
+    assert_close(
+        diffusers_steps(schedule, lambda *_: eps, xt, times[:: len(times) - 1]), x_end, **EXACT
+    )
+
+
+def test_the_target_is_the_papers_and_a_weighted_mean_of_the_guesses():
+    """Salimans & Ho 2022, algorithm 2, written out with numbers."""
+    schedule = td.NoiseSchedule.cosine(1000)
+    t, s, e = 800, 650, 500
+    (alpha_t, sigma_t), (alpha_s, sigma_s), (alpha_e, sigma_e) = (
+        (np.sqrt(schedule.alpha_bar[k].item()), np.sqrt(1 - schedule.alpha_bar[k].item()))
+        for k in (t, s, e)
+    )
+    z, guess, second = 0.7, -0.2, 0.6
+    between = alpha_s * guess + sigma_s / sigma_t * (z - alpha_t * guess)
+    end = alpha_e * second + sigma_e / sigma_s * (between - alpha_s * second)
+    papers = (end - sigma_e / sigma_t * z) / (alpha_e - sigma_e / sigma_t * alpha_t)
+    z, end = (torch.tensor([[x]], dtype=torch.float64) for x in (z, end))
+    ours = train_fast.one_step_target(schedule, z, end, t, e).item()
+    assert ours == pytest.approx(papers, abs=1e-12)
+    share = (papers - guess) / (second - guess)
+    assert 0 < share < 1
+
+
+def test_a_step_with_a_time_for_each_picture_is_that_of_ddim():
+    schedule, model = td.NoiseSchedule.cosine(1000), Bent()
+    xT = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    walk = list(td.ddim(model, schedule, xT, steps=5))
+    for now, later in pairwise(walk):
+        t, t_prev = (torch.full((2,), step.t) for step in (now, later))
+        moved = train_fast.ddim_step(model, schedule, now.xt, t, t_prev, None)
+        assert_close(moved.double(), later.xt, rtol=1e-5, atol=1e-5)
+
+
+def always(picture, prediction):
+    """A model that always guesses one picture."""
+
+    def output(xt, t, condition):
+        x0 = picture.expand_as(xt)
+        _, eps = td.to_x0_eps(td.NoiseSchedule.cosine(1000), x0, xt, t, "x0")
+        return td.to_target(td.NoiseSchedule.cosine(1000), x0, eps, t, prediction)
+
+    output.prediction = prediction
+    return output
+
+
+def test_the_loss_is_zero_if_one_step_does_what_several_do():
+    schedule, plan = td.NoiseSchedule.cosine(1000), {"teacher_steps": 8, "steps": 2}
+    x0, eps = torch.rand(4, 3, 4, 4) * 2 - 1, torch.randn(4, 3, 4, 4)
+    picture, part = torch.rand(3, 4, 4) - 0.5, torch.tensor([0, 1, 0, 1])
+    rest = (x0, eps, None, part)
+    student, teacher = always(picture, "v"), always(picture, "eps")
+    assert train_fast.distillation_loss(student, teacher, schedule, plan, *rest) < 1e-5
+    other = always(picture + 0.1, "v")
+    assert train_fast.distillation_loss(other, teacher, schedule, plan, *rest) > 1e-3
+    assert train_fast.distillation_loss(student, Bent(), schedule, plan, *rest) > 1e-3
+
+
+def test_each_step_of_the_student_is_learned_equally_often():
+    images = torch.zeros(4, 3, 2, 2, dtype=torch.uint8)
+    plan = {"seed": 0, "steps": 4, "updates": 3}
+    for *_, part in train_fast.examples(plan, images, torch.zeros(4, 1, dtype=torch.int64), 1):
+        assert part.bincount().tolist() == [8, 8, 8, 8]
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """The recipe with an untrained network of 16 pixels and few updates: returns a runner of it."""
+    torch.manual_seed(0)
+    classes = {"fur": ["orange", "white", "golden", "black"]}
+    teacher = td.UNet(16, channels=8, multipliers=(1, 2), prediction="v", classes=classes)
+    card = {"data": "painted", "seed": 5, "images": 24, "tigers": 24}
+    td.save_pretrained(teacher, tmp_path / "ddpm-tiger-32", card=card)
+    monkeypatch.setattr(train_fast, "WEIGHTS", tmp_path / "shipped")
+    monkeypatch.setattr(train_fast, "TIGERS", 16)
+    monkeypatch.setattr(train_fast, "ROUNDS", ((8, 4, 4), (4, 2, 4)))
+    monkeypatch.setattr(train_fast, "SAVE_EVERY", 1)
+    monkeypatch.chdir(tmp_path)
+
+    def run(out):
+        monkeypatch.setattr(sys, "argv", ["train_fast.py", "ddpm-tiger-32-fast", "--out", out])
+        train_fast.main()
+        return [td.load_pretrained(tmp_path / out / f"student-{k}")[0].state_dict() for k in (4, 2)]
+
+    return run
+
+
+def test_a_distillation_that_was_cut_off_goes_on_exactly(small, monkeypatch, tmp_path):
+    whole = small("whole")
+    update = td.EMA.update
+    calls = []
+
+    def power_cut(self, model):
+        calls.append(0)
+        if len(calls) in (3, 8):  # in both rounds
+            raise KeyboardInterrupt
+        update(self, model)
+
+    monkeypatch.setattr(td.EMA, "update", power_cut)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            small("parts")
+    parts = small("parts")
+    assert_close(parts, whole, rtol=0, atol=0)
+    assert any((whole[0][name] != whole[1][name]).any() for name in whole[0])
+    shipped, schedule = td.load_pretrained(tmp_path / "shipped/ddpm-tiger-32-fast")
+    assert_close(shipped.state_dict(), whole[0], rtol=0, atol=0)
+    card = td.read_card(tmp_path / "shipped/ddpm-tiger-32-fast")
+    assert card["sampler_steps"] == 4 and card["distilled_from"] == "ddpm-tiger-32"
+    drawn = td.sample(shipped, schedule, 2, size=16, steps=4, progress=False)
+    teacher = td.load_pretrained(tmp_path / "ddpm-tiger-32")[0]
+    assert (drawn != td.sample(teacher, schedule, 2, size=16, steps=4, progress=False)).any()
+    assert copy.deepcopy(shipped.classes) == teacher.classes
