@@ -2,6 +2,7 @@
 # make test   lint, types and all tests (fetches Chromium where it is missing)
 # make quick  lint, types and the tests that need no book, browser or mutants: minutes
 # make pdf    build the book and print it into _build/tigerdiff.pdf
+# make slides write the slides of each chapter, HTML and PDF, into _build/slides
 # make lint   ruff and mypy alone
 # make bench  compare with other libraries and write bench/results (25 minutes of a quiet machine)
 # make assignments  write the graded assignments to grading/ (ROSTER=ids.txt for one variant each)
@@ -32,7 +33,7 @@ endif
 TWO := -n 2 --dist loadfile
 test quick: export OMP_NUM_THREADS := 1
 
-.PHONY: book pdf test quick lint bench assignments offline gpu clean
+.PHONY: book pdf slides test quick lint bench assignments offline gpu clean
 
 book: $(READY)
 	$(BIN)/python tools/execute_pages.py $(if $(CHECK),--check)
@@ -46,6 +47,10 @@ book: $(READY)
 pdf: book
 	$(BIN)/python tools/chromium.py
 	$(BIN)/python tools/book_pdf.py
+
+slides: $(READY)
+	$(BIN)/python tools/chromium.py
+	$(BIN)/python tools/slides.py
 
 test: lint
 	$(BIN)/python tools/chromium.py

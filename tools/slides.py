@@ -1,0 +1,134 @@
+"""Build the slides of each chapter that has an outline in instructor/slides.
+
+python tools/slides.py             all of them, as HTML and PDF, to _build/slides
+python tools/slides.py 05_ddim     some of them
+
+Figures come from the executed pages of the book; a page that was not executed since its last change
+is executed first. reveal.js comes from npm (tools/fetch_onnxruntime.py), MathJax from the site's own
+package. The decks open from disk and load nothing from any other host.
+"""
+
+import html
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+from string import Template
+
+import chromium
+import fetch_onnxruntime
+from execute_pages import BUILD, CACHE, ROOT, execute_all, read_page, source_of
+from jupyter_cache import get_cache
+from outlines import FOLDER, Chapter, numbered_chapters, outline_of, read_chapter, slides
+from playwright.sync_api import sync_playwright
+
+SLIDES = BUILD / "slides"
+REVEAL = (
+    "reveal.js",
+    "6.0.2",
+    "JYIg5D9aoxoaLeb84O+OvAwsKWdIavVgEDScxtYEXFCT6t6TQrhNtSgogcjdCpdLsWglhJn3zyE3fUOwiH5KEg==",
+)
+INDEX = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Slides</title>
+<link rel="stylesheet" href="assets/fonts/source-sans-pro.css">
+<link rel="stylesheet" href="assets/deck.css"></head>
+<body class="list"><h1>Slides</h1><ul>
+{}
+</ul><p>In a deck: arrow keys turn the slides, S opens the speaker's notes, ? lists all keys.</p>
+</body></html>
+"""
+
+
+def assets(folder: Path) -> None:
+    """Write what all decks share: reveal.js, MathJax with its fonts, the theme."""
+    reveal = fetch_onnxruntime.fetch(packages=[REVEAL])["reveal.js"]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in ("dist/reveal.js", "dist/reveal.css", "dist/plugin/notes.js"):
+        shutil.copy(reveal / name, folder)
+    shutil.copy(reveal / "LICENSE", folder / "reveal.js.LICENSE.txt")
+    shutil.copytree(reveal / "css/theme/fonts/source-sans-pro", folder / "fonts")
+    found = importlib.util.find_spec("sphinx-mathjax-offline").origin
+    mathjax = Path(found).parent / "static/mathjax"
+    (folder / "mathjax").mkdir()
+    shutil.copy(mathjax / "tex-chtml.js", folder / "mathjax")
+    fonts = Path("output/chtml/fonts/woff-v2")
+    shutil.copytree(mathjax / fonts, folder / "mathjax" / fonts)
+    for name in ("deck.css", "deck.js"):
+        shutil.copy(FOLDER / name, folder)
+
+
+def executed_pages(names: list[str]) -> dict:
+    """The chapters as they were executed; those that changed since are executed now."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    cache = get_cache(str(CACHE))
+
+    def look(name: str):
+        try:
+            return cache.get_cache_bundle(cache.match_cache_notebook(read_page(source_of(name))).pk).nb
+        except KeyError:
+            return None
+
+    if missing := [name for name in names if look(name) is None]:
+        print(f"executing {', '.join(missing)}", flush=True)
+        if failed := execute_all(missing, check=False):
+            sys.exit(f"These pages failed: {', '.join(failed)}")
+    return {name: look(name) for name in names}
+
+
+def deck(chapter: Chapter) -> str:
+    """The deck of a chapter as one page."""
+    parts = slides(chapter)
+    title = html.escape(chapter.title)
+    foot = '<div class="foot"><span>{}</span><span>{} / {}</span></div>'
+    sections = []
+    for at, part in enumerate(parts, 1):
+        first = f'<div class="tag">Chapter {chapter.number}</div>' if at == 1 else ""
+        notes = part[part.index("<aside") : part.index("</aside>") + 8] if "<aside" in part else ""
+        body = first + part.replace(notes, "") + foot.format(title, at, len(parts))
+        kind = ' class="first"' if at == 1 else ""
+        sections.append(f'<section{kind}><div class="stage">{body}</div>{notes}</section>')
+    template = Template((FOLDER / "deck.html").read_text(encoding="utf-8"))
+    return template.substitute(title=title, slides="\n".join(sections))
+
+
+def print_decks(names: list[str]) -> None:
+    """Print each deck into a PDF, one slide on a page; moving pictures print four frames."""
+    options = {"executable_path": chromium.find(), "args": ["--no-sandbox"]}
+    with sync_playwright() as playwright:
+        with playwright.chromium.launch(**options) as browser, browser.new_page() as tab:
+            tab.emulate_media(media="print", color_scheme="light")
+            for name in names:
+                tab.goto((SLIDES / f"{name}.html").as_uri() + "?print")
+                tab.evaluate("() => window.tigerdiffSlides")
+                path = SLIDES / f"{name}.pdf"
+                tab.pdf(path=path, prefer_css_page_size=True, print_background=True, tagged=True)
+                print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1e6:.1f} MB", flush=True)
+
+
+def main(names: list[str]) -> None:
+    """Build the decks of these chapters, or of all that have an outline."""
+    chapters = numbered_chapters()
+    having = [name for name in chapters if outline_of(name).exists()]
+    if unknown := set(names) - set(having):
+        sys.exit(f"instructor/slides has no outline for {', '.join(sorted(unknown))}")
+    names = names or having
+    pages = executed_pages(names)
+    assets(SLIDES / "assets")
+    for name in names:
+        chapter = read_chapter(name, chapters.index(name) + 1, pages[name])
+        (SLIDES / f"{name}.html").write_text(deck(chapter), encoding="utf-8")
+    print_decks(names)
+    entries = []
+    for name in having:
+        title = html.escape(read_chapter(name, 0).title)
+        entries.append(f'<li><a href="{name}.html">{title}</a> (<a href="{name}.pdf">PDF</a>)</li>')
+    (SLIDES / "index.html").write_text(INDEX.format("\n".join(entries)), encoding="utf-8")
+    print(f"The slides are ready: {(SLIDES / 'index.html').as_uri()}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (ConnectionError, KeyError, ValueError) as error:
+        sys.exit(str(error.args[0]))
