@@ -180,7 +180,9 @@ def fill(text: str, chapter: Chapter) -> tuple[str, list[str]]:
             opening = f'<div class="{BOXES[boxes[-1]]}">'
             if boxes[-1] == "notes":
                 opening = '<aside class="notes mathjax_ignore">'
-            lines.append(f"\n{opening}" + ('\n<div class="column">' * (boxes[-1] == "columns")) + "\n")
+            lines.append(
+                f"\n{opening}" + ('\n<div class="column">' * (boxes[-1] == "columns")) + "\n"
+            )
         elif line.strip() == ":::":
             closing = {"columns": "</div></div>", "notes": "</aside>"}.get(boxes.pop(), "</div>")
             lines.append(f"\n{closing}\n")

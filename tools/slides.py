@@ -3,9 +3,9 @@
 python tools/slides.py             all of them, as HTML and PDF, to _build/slides
 python tools/slides.py 05_ddim     some of them
 
-Figures come from the executed pages of the book; a page that was not executed since its last change
-is executed first. reveal.js comes from npm (tools/fetch_onnxruntime.py), MathJax from the site's own
-package. The decks open from disk and load nothing from any other host.
+Figures come from the executed pages of the book; a page that was not executed since its last
+change is executed first. reveal.js comes from npm (tools/fetch_onnxruntime.py), MathJax from the
+site's own package. The decks open from disk and load nothing from any other host.
 """
 
 import html
@@ -65,7 +65,9 @@ def executed_pages(names: list[str]) -> dict:
 
     def look(name: str):
         try:
-            return cache.get_cache_bundle(cache.match_cache_notebook(read_page(source_of(name))).pk).nb
+            return cache.get_cache_bundle(
+                cache.match_cache_notebook(read_page(source_of(name))).pk
+            ).nb
         except KeyError:
             return None
 
@@ -95,30 +97,39 @@ def deck(chapter: Chapter) -> str:
 def print_decks(names: list[str]) -> None:
     """Print each deck into a PDF, one slide on a page; moving pictures print four frames."""
     options = {"executable_path": chromium.find(), "args": ["--no-sandbox"]}
-    with sync_playwright() as playwright:
-        with playwright.chromium.launch(**options) as browser, browser.new_page() as tab:
-            tab.emulate_media(media="print", color_scheme="light")
-            for name in names:
-                tab.goto((SLIDES / f"{name}.html").as_uri() + "?print")
-                tab.evaluate("() => window.tigerdiffSlides")
-                path = SLIDES / f"{name}.pdf"
-                tab.pdf(path=path, prefer_css_page_size=True, print_background=True, tagged=True)
-                print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1e6:.1f} MB", flush=True)
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(**options) as browser,
+        browser.new_page() as tab,
+    ):
+        tab.emulate_media(media="print", color_scheme="light")
+        for name in names:
+            tab.goto((SLIDES / f"{name}.html").as_uri() + "?print")
+            tab.evaluate("() => window.tigerdiffSlides")
+            path = SLIDES / f"{name}.pdf"
+            tab.pdf(path=path, prefer_css_page_size=True, print_background=True, tagged=True)
+            print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1e6:.1f} MB", flush=True)
+
+
+def write_decks(names: list[str]) -> dict[str, Path]:
+    """Write the decks of these chapters and what they share; returns where each lies."""
+    chapters, pages = numbered_chapters(), executed_pages(names)
+    assets(SLIDES / "assets")
+    written = {}
+    for name in names:
+        chapter = read_chapter(name, chapters.index(name) + 1, pages[name])
+        written[name] = SLIDES / f"{name}.html"
+        written[name].write_text(deck(chapter), encoding="utf-8")
+    return written
 
 
 def main(names: list[str]) -> None:
     """Build the decks of these chapters, or of all that have an outline."""
-    chapters = numbered_chapters()
-    having = [name for name in chapters if outline_of(name).exists()]
+    having = [name for name in numbered_chapters() if outline_of(name).exists()]
     if unknown := set(names) - set(having):
         sys.exit(f"instructor/slides has no outline for {', '.join(sorted(unknown))}")
-    names = names or having
-    pages = executed_pages(names)
-    assets(SLIDES / "assets")
-    for name in names:
-        chapter = read_chapter(name, chapters.index(name) + 1, pages[name])
-        (SLIDES / f"{name}.html").write_text(deck(chapter), encoding="utf-8")
-    print_decks(names)
+    write_decks(names or having)
+    print_decks(names or having)
     entries = []
     for name in having:
         title = html.escape(read_chapter(name, 0).title)

@@ -1,0 +1,179 @@
+"""The slides: outlines name what the chapters hold, and decks work in a browser, from disk."""
+
+import ast
+import re
+
+import nbformat
+import pytest
+from chromium import find
+from execute_pages import CACHE, source_of
+from outlines import LINE, book_equations, fill, numbered_chapters, outline_of, read_chapter
+from playwright.sync_api import sync_playwright
+
+DECKS = [name for name in numbered_chapters() if outline_of(name).exists()]
+OUTSIDE = """() => {
+  const stage = document.querySelector("section.present .stage");
+  const [frame, foot] = [stage, stage.querySelector(".foot")].map((x) => x.getBoundingClientRect());
+  const faults = stage.scrollHeight > 720 || stage.scrollWidth > 1280 ? ["the stage scrolls"] : [];
+  for (const each of stage.querySelectorAll("*")) {
+    if (each.closest(".foot, mjx-assistive-mml")) continue;
+    const box = each.getBoundingClientRect();
+    if (!box.width || !box.height) continue;
+    const inside = box.left > frame.left - 1 && box.right < frame.right - 20 && box.top > frame.top
+      && box.bottom < foot.top + 3;
+    if (!inside) faults.push(`${each.tagName} ${each.className} leaves the stage`);
+  }
+  for (const each of stage.querySelectorAll("[data-zoom]")) {
+    if (each.dataset.zoom < 0.7) faults.push(`a figure is shrunk to ${each.dataset.zoom}`);
+  }
+  return faults;
+}"""
+
+
+def slides_of(name):
+    return re.split(r"^---\n", outline_of(name).read_text(encoding="utf-8"), flags=re.M)
+
+
+def test_every_chapter_of_part_one_and_two_has_slides():
+    assert {"01_theory", "06_stable_diffusion", "08_flow_matching", "11_judging"} <= set(DECKS)
+    assert len(DECKS) >= 9
+
+
+@pytest.mark.parametrize("name", DECKS)
+def test_outlines_name_what_is_there(name):
+    cells = {cell.id: cell for cell in nbformat.read(source_of(name), as_version=4).cells}
+    questions = read_chapter(name, 1).questions
+    for line in outline_of(name).read_text(encoding="utf-8").splitlines():
+        if not (found := LINE.match(line)):
+            assert "}`" not in line or line.startswith(("-", "The", "|")) or "{eq}" in line, line
+            continue
+        what, (key, *rest) = found[1], found[2].split()
+        if what in ("cell", "print", "code"):
+            assert cells[key].cell_type == "code", line
+        if what == "code" and rest:
+            parts = [getattr(node, "name", "") for node in ast.parse(cells[key].source).body]
+            assert rest[0] in parts, line
+        assert what != "equation" or key in book_equations(), line
+        assert what not in ("ask", "answer") or key in questions, line
+
+
+@pytest.mark.parametrize("name", DECKS)
+def test_each_slide_has_a_heading_and_something_to_say(name):
+    slides = slides_of(name)
+    assert 12 <= len(slides) <= 20
+    assert slides[0].startswith("# ")
+    assert "ask" in [LINE.match(x)[1] for x in "\n".join(slides).splitlines() if LINE.match(x)]
+    for slide in slides:
+        assert re.search(r"^#{1,2} \S", slide, re.M), slide
+        notes = slide[slide.index(":::{notes}") : slide.rindex(":::")]
+        assert len(notes.split()) > 8, slide
+        assert "$" not in notes, "the window of the notes shows no formulas"
+
+
+def test_a_fault_in_an_outline_gets_a_sentence():
+    chapter = read_chapter("01_theory", 1)
+    with pytest.raises(KeyError, match=r"01_theory.md: there is no equation eq-nothing"):
+        fill("{equation}`eq-nothing`", chapter)
+    with pytest.raises(KeyError, match=r"no question in cell fe40d9de"):
+        fill("{ask}`fe40d9de`", chapter)
+    with pytest.raises(ValueError, match=r"unknown line .*pictur"):
+        fill("{pictur}`fe40d9de`", chapter)
+    with pytest.raises(ValueError, match="the box notes has no end"):
+        fill(":::{notes}\nwords", chapter)
+
+
+def test_equations_have_the_numbers_of_the_book():
+    assert book_equations()["eq-noise-step"] == (
+        r"x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\;\epsilon_t",
+        "1.1",
+    )
+    assert book_equations()["eq-closed-form"][1] == "1.3"
+    assert all("$$" not in formula for formula, _ in book_equations().values())
+
+
+@pytest.fixture(scope="module")
+def decks():
+    """The decks as make slides builds them, without the PDFs."""
+    import slides
+
+    if not CACHE.exists():
+        pytest.fail("The slides show what the pages have drawn: run make book first.")
+    return slides.write_decks(DECKS)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = find()
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+
+
+def open_deck(browser, path, **options):
+    context = browser.new_context(viewport={"width": 1280, "height": 720}, **options)
+    tab = context.new_page()
+    tab.asked, tab.faults = [], []
+    tab.on("request", lambda request: tab.asked.append(request.url))
+    tab.on("requestfailed", lambda request: tab.faults.append(request.url))
+    tab.on("pageerror", lambda error: tab.faults.append(str(error)))
+    tab.goto(path.as_uri())
+    tab.evaluate("() => window.tigerdiffSlides")
+    return tab
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DECKS)
+def test_a_deck_shows_all_of_each_slide_and_asks_no_other_host(browser, decks, name):
+    tab = open_deck(browser, decks[name])
+    assert tab.locator("section").count() == len(slides_of(name))
+    assert tab.locator("mjx-merror").count() == 0
+    assert "\\(" not in tab.locator(".slides").inner_text()
+    faults = {}
+    for k in range(tab.locator("section").count()):
+        tab.evaluate("(k) => Reveal.slide(k, 0, -1)", k)
+        if found := tab.evaluate(OUTSIDE):
+            faults[k + 1] = found[:3]
+    assert faults == {}
+    assert tab.faults == []
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in tab.asked)
+
+
+@pytest.mark.slow
+def test_keys_go_to_the_slider_or_to_the_slides(browser, decks):
+    tab = open_deck(browser, decks["01_theory"])
+    at = next(k for k, slide in enumerate(slides_of("01_theory")) if "e94a4a42" in slide)
+    tab.evaluate("(k) => Reveal.slide(k)", at)
+    slider = tab.locator("section.present input[type=range]")
+    before = slider.input_value()
+    slider.focus()
+    tab.keyboard.press("ArrowRight")
+    assert int(slider.input_value()) == int(before) + 1
+    assert tab.evaluate("() => Reveal.getIndices().h") == at
+    tab.keyboard.press("PageDown")  # what a remote control sends
+    assert tab.evaluate("() => Reveal.getIndices().h") == at + 1
+    tab.evaluate("(k) => Reveal.slide(k)", at)
+    box = slider.bounding_box()
+    tab.mouse.click(box["x"] + box["width"] - 5, box["y"] + box["height"] / 2)
+    assert int(slider.input_value()) > int(before) + 1
+    tab.keyboard.press("ArrowRight")  # the mouse has left no focus behind
+    assert tab.evaluate("() => Reveal.getIndices().h") == at + 1
+    tab.evaluate("(k) => Reveal.slide(k)", at)
+    slider.focus()
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("ArrowLeft")
+    assert tab.evaluate("() => Reveal.getIndices().h") == at - 1
+
+
+@pytest.mark.slow
+def test_an_answer_comes_at_a_key_press_and_notes_in_a_window(browser, decks):
+    tab = open_deck(browser, decks["07_guidance"])
+    at = next(k for k, slide in enumerate(slides_of("07_guidance")) if "{answer}" in slide)
+    tab.evaluate("(k) => Reveal.slide(k)", at)
+    answer = tab.locator("section.present .answer")
+    assert not answer.is_visible() or answer.evaluate("x => getComputedStyle(x).opacity") == "0"
+    tab.keyboard.press("ArrowRight")
+    assert tab.evaluate("() => Reveal.getIndices().h") == at
+    assert "visible" in answer.get_attribute("class")
+    with tab.context.expect_page() as opened:
+        tab.keyboard.press("s")
+    notes = opened.value
+    notes.wait_for_selector(".speaker-controls-notes .value >> text=Misconception")
