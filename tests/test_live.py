@@ -757,6 +757,10 @@ def test_a_readers_picture_is_noised_and_drawn_on(tab, origin, tmp_path):
     press(part, "Let the model draw from here")
     wait_for(part, "Done: from t = 300 of 1000, DPM-Solver++, 2 steps")
     wait_for(part, "Likeness to your picture: 0.9")
+    part.get_by_label("Strength").fill("0.35")
+    assert part.get_by_role("button", name="Save as PNG").is_hidden(), (
+        "nothing is drawn from it yet"
+    )
     press(part, "Compare four strengths")
     part.get_by_text("strength 90 %, likeness").wait_for()
     texts = part.locator("figcaption").all_inner_texts()

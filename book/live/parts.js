@@ -99,6 +99,8 @@ function paint(target, rgba) {
   target.getContext("2d").putImageData(new ImageData(rgba, side), 0, 0);
 }
 
+const clear = (target) => target.getContext("2d").clearRect(0, 0, target.width, target.height);
+
 function figure(target, caption) {
   return make("figure", {}, target, make("figcaption", {}, caption));
 }
@@ -117,16 +119,23 @@ function trajectory(size, noisy = "noisy picture xₜ") {
     const place = `step ${frame.k} of ${view.steps}, t = ${frame.t}`;
     scrub.element.querySelector("output").textContent = place;
     scrub.control.setAttribute("aria-valuetext", place);
-    left.setAttribute("aria-label", `${noisy}, ${place}`);
-    right.setAttribute("aria-label", frame.t === 0 ? `The picture that was drawn: ${view.what}` : `clean picture that the network predicts, ${place}`);
+    const ended = frame.t === 0;
+    captions[0].textContent = ended ? noisy.replace("noisy", "finished") : noisy;
+    captions[1].textContent = ended ? "the picture that was drawn" : "predicted clean picture";
+    left.setAttribute("aria-label", `${captions[0].textContent}, ${place}`);
+    right.setAttribute("aria-label", ended ? `The picture that was drawn: ${view.what}` : `clean picture that the network predicts, ${place}`);
   };
   scrub.control.addEventListener("input", () => show(Number(scrub.control.value)));
-  const pictures = make("div", { class: "live-pictures" }, figure(left, noisy), figure(right, "predicted clean picture"));
+  const figures = [figure(left, noisy), figure(right, "predicted clean picture")];
+  const captions = figures.map((each) => each.lastChild);
+  const pictures = make("div", { class: "live-pictures" }, ...figures);
   const element = make("div", { class: "live-trajectory" }, pictures, scrub.element);
   return Object.assign(view, {
     element, pictures, left, right,
     begin(steps, what) {
       Object.assign(view, { frames: [], steps, what });
+      captions[0].textContent = noisy;
+      captions[1].textContent = "predicted clean picture";
       scrub.show(false);
     },
     add(step) {

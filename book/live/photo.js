@@ -68,6 +68,9 @@ function mountPhoto(root) {
     paint(own, to_rgba(x0));
     own.setAttribute("aria-label", `your picture at ${size} pixels`);
     view.begin(1, "");
+    save.show(false);
+    clear(view.right); // what was drawn from another noise
+    view.right.setAttribute("aria-label", "not drawn yet");
     const noisy = add_noise(alpha_bar, x0, start(), normal(fields.seed.value())(x0.length));
     paint(view.left, to_rgba(noisy));
     view.left.setAttribute("aria-label", `your picture with noise, t = ${start()}`);

@@ -15,7 +15,7 @@ const SPAN = 1.25; // the plane is shown from -SPAN to SPAN
 // A colour of live.css, which has one for each theme.
 const colour = (target, name) => getComputedStyle(target).getPropertyValue(`--${name}`);
 
-function clear(target) {
+function blank(target) {
   const context = target.getContext("2d");
   context.fillStyle = colour(target, "paper");
   context.fillRect(0, 0, target.width, target.height);
@@ -59,7 +59,7 @@ function arrows(context, network, t) {
 
 // The loss of each update, smoothed; logarithmic, from 2 (the network answers 0) down to 0.1.
 function curve(target, losses) {
-  const context = clear(target);
+  const context = blank(target);
   const [width, height] = [target.width, target.height];
   const place = (loss) => 4 + (height - 8) * (Math.log(2 / Math.max(loss, 0.1)) / Math.log(20));
   context.strokeStyle = colour(target, "accent");
@@ -81,9 +81,9 @@ function mountPlane(root) {
   let [points, network, samples, smooth, history, training, frame, draws, sampling] = [[], null, [], 2, [], false, 0, 1, 0];
 
   const draw = () => {
-    dots(clear(left), points, "ink", 3);
+    dots(blank(left), points, "ink", 3);
     if (network.updates() > 0) arrows(left.getContext("2d"), network, time.value());
-    dots(clear(right), points, "pale", 3);
+    dots(blank(right), points, "pale", 3);
     dots(right.getContext("2d"), samples, "accent", 2.5);
   };
   new MutationObserver(() => (curve(losses, history), draw())).observe(document.documentElement, { attributeFilter: ["data-theme"] });
