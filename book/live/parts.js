@@ -57,7 +57,7 @@ function samplerFields(model, use = {}) {
     noise.control.dispatchEvent(new Event("input"));
   }, { "aria-label": "Random seed" });
   const noise = number("Seed of the noise", SEED, 0, 4294967295);
-  noise.element.append(random);
+  const both = make("div", { class: "live-field" }, noise.element, random);
   const adapt = () => eta.show(sampler.value() === "ddim");
   sampler.control.addEventListener("change", adapt);
   const set = (found) => {
@@ -67,7 +67,7 @@ function samplerFields(model, use = {}) {
   };
   set({ ...model, ...use });
   return {
-    elements: [sampler.element, many.element, eta.element, noise.element],
+    elements: [sampler.element, many.element, eta.element, both],
     seed: noise,
     set,
     read() {
