@@ -98,6 +98,7 @@ def kernel(folder: Path, python: Path, place: str) -> dict[str, str]:
     """Write the description of the kernel and what it starts with; returns its environment."""
     command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     found = {k: x for k, x in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    found["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # or the kernel prints a warning
     found |= {"HOME": str(folder), "JUPYTER_PATH": str(folder), "IPYTHONDIR": str(folder / "ipy")}
     startup = folder / "ipy/profile_default/startup"
     startup.mkdir(parents=True)
@@ -146,8 +147,9 @@ def sliders(notebook: nbformat.NotebookNode) -> tuple[int, list[str]]:
 
 def moving(shown: list[str]) -> int:
     """How many of them get a handle or a button in a browser, each in a frame of its own."""
+    path = chromium.find()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium.find(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page, n = browser.new_page(), 0
         for html in shown:
             page.set_content(f"<!DOCTYPE html><body>{html}")
@@ -175,16 +177,15 @@ def check(page: str, options: argparse.Namespace, python: Path, wheel: Path) -> 
         wrong = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()[-1]
     seconds = time.perf_counter() - began
     after = frozen(python)
-    added = sorted(after - before)
+    names = [re.split(r"==| @ ", line)[0] for line in sorted(after - before)]
+    if names:
+        run(python, "-m", "pip", "uninstall", "--quiet", "-y", *names)
     if gone := before - after:
         wrong = f"replaced: {', '.join(sorted(gone))}"
     made, shown = sliders(notebook)
     n = moving(shown)
     if not wrong and made != n:
         wrong = f"{made - n} of {made} sliders do not move"
-    names = [re.split(r"==| @ ", line)[0] for line in added]
-    if names:
-        run(python, "-m", "pip", "uninstall", "--quiet", "-y", *names)
     found = f"{n} of {made} sliders move, added {', '.join(names) or 'nothing'}"
     verdict = wrong or "nothing replaced, all cells pass"
     print(f"{page:24s}{seconds:5.0f} s  {found}: {verdict}", flush=True)
