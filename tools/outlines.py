@@ -24,7 +24,7 @@ from pygments.lexers import PythonLexer
 
 FOLDER = ROOT / "instructor/slides"
 EQUATION = re.compile(r"^\$\$\n((?:(?!^\$\$).*\n)+?)^\$\$ \(([\w-]+)\)", re.M)
-QUESTION = re.compile(r"\*\*Predict\.\*\*(.*?)\n:::\{dropdown\} Answer\n(.*?)\n:::", re.S)
+QUESTION = re.compile(r"\*\*Predict[^*]*\*\*(.*?)\n:::\{dropdown\} Answer\n(.*?)\n:::", re.S)
 LINE = re.compile(r"^\{(\w+)\}`([^`]+)`$")
 
 

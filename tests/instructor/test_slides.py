@@ -2,13 +2,16 @@
 
 import ast
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import nbformat
 import pytest
+import yaml
 from chromium import find
-from execute_pages import CACHE, source_of
+from execute_pages import CACHE, ROOT, source_of
 from outlines import LINE, book_equations, fill, numbered_chapters, outline_of, read_chapter
 from playwright.sync_api import sync_playwright
+from repository_url import slug as slug_of
 
 DECKS = [name for name in numbered_chapters() if outline_of(name).exists()]
 OUTSIDE = """() => {
@@ -177,3 +180,38 @@ def test_an_answer_comes_at_a_key_press_and_notes_in_a_window(browser, decks):
         tab.keyboard.press("s")
     notes = opened.value
     notes.wait_for_selector(".speaker-controls-notes .value >> text=Misconception")
+
+
+def test_links_of_the_instructors_page_have_the_form_that_each_service_reads():
+    page = (ROOT / "book/instructors.md").read_text(encoding="utf-8")
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    address, slug = config["repository"]["url"], slug_of(config["repository"]["url"])
+    links = {
+        urlsplit(link).hostname: urlsplit(link) for link in re.findall(r"`(https://\S+)`", page)
+    }
+    hub = links["hub.example.org"]
+    assert hub.path == "/hub/user-redirect/git-pull"
+    query = parse_qs(hub.query, strict_parsing=True)
+    assert query["repo"] == [address]
+    assert query["branch"] == ["autumn"]
+    front, folder, file = query["urlpath"][0].partition(f"/{slug[1]}/")
+    assert (front, folder) == ("lab/tree", f"/{slug[1]}/")
+    binder = links["mybinder.org"]
+    assert binder.path == f"/v2/gh/{'/'.join(slug)}/autumn"
+    shown = parse_qs(binder.query, strict_parsing=True)["urlpath"][0].removeprefix("lab/tree/")
+    colab = links["colab.research.google.com"]
+    opened = colab.path.removeprefix(f"/github/{'/'.join(slug)}/blob/autumn/")
+    assert file == shown == opened
+    assert (ROOT / opened).is_file()
+
+
+def test_the_command_that_freezes_a_version_reaches_each_chapter():
+    page = (ROOT / "book/instructors.md").read_text(encoding="utf-8")
+    pattern, new = re.search(r"perl -pi -e 's\|(.*)\|(.*)\|' book", page).groups()
+    new = new.replace("$1", r"\1").replace(r"\@", "@")
+    for name in numbered_chapters():
+        text = source_of(name).read_text(encoding="utf-8")
+        frozen, times = re.subn(pattern, new, text)
+        assert times == 1, name
+        source = nbformat.reads(frozen, as_version=4).cells[1].source
+        assert re.search(r'@ git\+https://github\.com/[\w./-]+@autumn"', source), source
