@@ -7,7 +7,8 @@
     const grid = inner.querySelector(".tigerdiff-grid");
     if (!grid) return "max-content";
     const style = getComputedStyle(grid);
-    const columns = Number(style.getPropertyValue("--n"));
+    const wipe = grid.matches(".tigerdiff-wipe") && window.matchMedia("screen").matches;
+    const columns = wipe ? 1 : Number(style.getPropertyValue("--n"));
     const width = parseFloat(style.getPropertyValue("--w"));
     return `${Math.max(columns * width + (columns - 1) * 12, 430)}px`;
   };
