@@ -63,7 +63,7 @@ def test_outlines_name_what_is_there(name):
 @pytest.mark.parametrize("name", DECKS)
 def test_each_slide_has_a_heading_and_something_to_say(name):
     slides = slides_of(name)
-    assert 12 <= len(slides) <= 20
+    assert 12 <= len(slides) <= 22
     assert slides[0].startswith("# ")
     assert "ask" in [LINE.match(x)[1] for x in "\n".join(slides).splitlines() if LINE.match(x)]
     for slide in slides:
@@ -215,3 +215,16 @@ def test_the_command_that_freezes_a_version_reaches_each_chapter():
         assert times == 1, name
         source = nbformat.reads(frozen, as_version=4).cells[1].source
         assert re.search(r'@ git\+https://github\.com/[\w./-]+@autumn"', source), source
+
+
+def test_each_chapter_has_its_minutes_misconceptions_with_exercises_and_a_discussion():
+    page = (ROOT / "book/instructors.md").read_text(encoding="utf-8")
+    for name in numbered_chapters():
+        source = source_of(name).read_text(encoding="utf-8")
+        assert re.search(rf"^\| \[\]\({name}.ipynb\) \| \d+ \| \d+ \| \S", page, re.M), name
+        part = page[page.index(f"**[]({name}.ipynb)**") :].split("\n\n")[0]
+        labels = re.findall(r"\{ref\}`([\w-]+)`", part)
+        assert len(labels) >= 3, name
+        assert all(f":label: {label}\\n" in source for label in labels), (name, labels)
+        assert "*Discuss:*" in part, name
+    assert {"### One day", "### Two weeks", "### Six weeks"} <= set(page.splitlines())
