@@ -3,9 +3,14 @@
 Sixty examples of each property; ODD_ARGUMENTS=5000 tries as many.
 """
 
+import contextlib
+import copy
 import math
 import os
+import re
+import tempfile
 import traceback
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +33,22 @@ MANY = BYTES.repeat(12, 1, 1, 1)
 T = torch.tensor([3, 9])
 NET = td.UNet(16, channels=8, multipliers=(1, 1), attention=(), classes={"fur": ["a", "b"]})
 HALF = torch.full((2,), 0.5)
+HELD = tempfile.TemporaryDirectory()
+FOLDER = Path(HELD.name)
+td.render_folder(FOLDER / "tigers", 2, 16, progress=False)
+td.save_pretrained(NET, FOLDER / "net")
+CHECKPOINT = {
+    "out": FOLDER / "trained", "model": NET, "ema": td.EMA(NET), "step": 1, "images": 2,
+    "optimizer": torch.optim.AdamW(NET.parameters()),
+    "config": {"schedule": "cosine", "T": 20, "seed": 0},
+}  # fmt: skip
+td.save_checkpoint(**CHECKPOINT)
+SHORT = td.TrainConfig(
+    BYTES, FOLDER / "run", image_size=16, channels=8, multipliers=(1,), attention=(),
+    batch_size=2, steps=1, sample_every=0, device="cpu",
+)  # fmt: skip
+NAMES = ["cpu", "mps", "cuda", "cuda:7"]
+ABSENT = NAMES[2 if torch.mps.is_available() else 1 :: 2 if torch.cuda.is_available() else 1]
 
 # What an argument might be given instead, by what it should be.
 WRONG = {
@@ -40,18 +61,47 @@ WRONG = {
     "mapping": [None, "a", 3, [1], X],
     "tensor": [None, "a", 3, [1]],
     "sequence": [None, 3, object()],
+    "path": [None, 3, 2.5, "", [], b"x", "~no such user/x"],
+    "device": [3, 2.5, "", "tpu", "cuda:7", "cuda:-1", [], *ABSENT],
+    "function": [None, "a", 3, []],
+    "picture": [None, "x.png", 3, [], X[0].to(torch.complex64), X[0, :2], 300 * X[0], X[0, :, :0]],
+    "part": [None, "7", -0.1, 2, math.nan, [0.5], torch.tensor([3.0, 9.0]), torch.tensor([0.5])],
+    "features": [None, "nonsense", 3, [], lambda images: images, lambda images: images[0, 0]],
+    "data": [None, 3, "", {}],
+    "object": [None, 3, "a", {}],
+    "words": [3, object(), [1]],
+}
+
+
+def seeded_generator(key, device):
+    return td.seeded_generator(key, device=device)
+
+
+def log_probability(images, fur):
+    return td.log_probability(images, fur=fur)
+
+
+def train(config):
+    with contextlib.closing(td.train(config)) as steps:
+        return next(steps)
+
+
+ELSEWHERE = {
+    "load_pipeline": "imports diffusers, which takes seconds: tests/pretrained",
+    **dict.fromkeys(("KernelDistance", "Neighbours", "PrecisionRecall"), "a function's result"),
+    **dict.fromkeys(("Step", "TrainStep"), "what an iterator yields"),
 }
 FRAMES = {"a": [X[0], X[1]], "b": [X[1], X[0]]}
 CALLS = {  # function: sound arguments, and what should be what
     td.batches: (
         {"images": BYTES, "batch_size": 2, "seed": 0, "start": 0, "rank": 0, "world_size": 1},
         {"images": "images", "batch_size": "whole", "seed": "whole", "start": "whole",
-         "rank": "whole", "world_size": "whole"},
+         "rank": "whole", "world_size": "whole", "device": "device"},
     ),
     td.painted_batches: (
         {"size": 16, "batch_size": 2, "seed": 0, "start": 0, "rank": 0, "world_size": 1},
         {"size": "whole", "batch_size": "whole", "seed": "whole", "start": "whole",
-         "rank": "whole", "world_size": "whole", "attributes": "sequence"},
+         "rank": "whole", "world_size": "whole", "attributes": "sequence", "device": "device"},
     ),
     td.to_float: ({"images": BYTES}, {"images": "images"}),
     td.to_uint8: ({"x": X}, {"x": "tensor"}),
@@ -80,11 +130,12 @@ CALLS = {  # function: sound arguments, and what should be what
     td.timesteps: ({"schedule": SCHEDULE, "n": 5}, {"schedule": "schedule"}),
     td.ddim: (
         {"model": NET, "schedule": SCHEDULE, "xT": X, "steps": 3, "eta": 0.5},
-        {"schedule": "schedule", "xT": "images", "steps": "whole", "eta": "number"},
+        {"model": "function", "schedule": "schedule", "xT": "images", "steps": "whole",
+         "eta": "number"},
     ),
     td.dpm_solver: (
         {"model": NET, "schedule": SCHEDULE, "xT": X, "steps": 3},
-        {"schedule": "schedule", "xT": "images", "steps": "whole"},
+        {"model": "function", "schedule": "schedule", "xT": "images", "steps": "whole"},
     ),
     td.sample: (
         {"model": NET, "schedule": SCHEDULE, "n": 1, "size": 16, "steps": 2, "progress": False},
@@ -93,17 +144,32 @@ CALLS = {  # function: sound arguments, and what should be what
     ),
     td.diffusion_loss: (
         {"model": NET, "schedule": SCHEDULE, "x0": X, "t": T, "eps": X},
-        {"schedule": "schedule", "x0": "images", "t": "times", "eps": "images"},
+        {"model": "function", "schedule": "schedule", "x0": "images", "t": "times",
+         "eps": "images"},
     ),
     NET.forward: (
         {"xt": X, "t": T, "condition": torch.zeros(2, 1, dtype=torch.long)},
         {"xt": "tensor", "t": "tensor"},
     ),
-    td.straight_line: ({"x0": X, "t": HALF, "eps": X}, {"x0": "images", "eps": "images"}),
+    td.straight_line: (
+        {"x0": X, "t": HALF, "eps": X}, {"x0": "images", "t": "part", "eps": "images"},
+    ),
+    td.line_ends: ({"u": X, "xt": X, "t": HALF}, {"u": "images", "xt": "images", "t": "part"}),
+    td.flow_loss: (
+        {"model": NET, "x0": X, "t": HALF, "eps": X},
+        {"model": "function", "x0": "images", "t": "part", "eps": "images"},
+    ),
+    td.as_flow: (
+        {"model": NET, "schedule": SCHEDULE}, {"model": "function", "schedule": "schedule"},
+    ),
+    td.guided: (
+        {"model": NET, "condition": torch.zeros(2, 1, dtype=torch.long), "guidance_scale": 2.0},
+        {"model": "function", "condition": "tensor", "guidance_scale": "number"},
+    ),
     td.flow_time: ({"schedule": SCHEDULE}, {"schedule": "schedule"}),
     td.integrate: (
         {"field": lambda x, t: x, "xt": X, "times": [1.0, 0.0], "method": "euler"},
-        {"xt": "images", "times": "sequence", "method": "word"},
+        {"field": "function", "xt": "images", "times": "sequence", "method": "word"},
     ),
     td.UNet: (
         {"size": 16, "channels": 8, "multipliers": (1, 1), "attention": (), "dropout": 0.0},
@@ -113,20 +179,22 @@ CALLS = {  # function: sound arguments, and what should be what
     td.EMA: ({"model": NET, "decay": 0.9}, {"model": "tensor", "decay": "number"}),
     td.crops: (
         {"images": BYTES, "size": 8, "each": 2},
-        {"images": "tensor", "size": "whole", "each": "whole"},
+        {"images": "tensor", "size": "whole", "each": "whole", "seed": "whole"},
     ),
     td.frechet_distance: (
-        {"images_a": MANY, "images_b": MANY}, {"images_a": "images", "images_b": "images"},
+        {"images_a": MANY, "images_b": MANY},
+        {"images_a": "images", "images_b": "images", "features": "features"},
     ),
     td.kernel_distance: (
-        {"images_a": MANY, "images_b": MANY, "subsets": 2}, {"subsets": "whole"},
+        {"images_a": MANY, "images_b": MANY, "subsets": 2}, {"subsets": "whole", "seed": "whole"},
     ),
     td.ddpm: (
-        {"model": NET, "schedule": SCHEDULE, "xT": X, "steps": 3}, {"xT": "images"},
+        {"model": NET, "schedule": SCHEDULE, "xT": X, "steps": 3},
+        {"model": "function", "xT": "images"},
     ),
     td.heun: (
         {"model": NET, "schedule": SCHEDULE, "xT": X, "steps": 3},
-        {"schedule": "schedule", "xT": "images", "steps": "whole"},
+        {"model": "function", "schedule": "schedule", "xT": "images", "steps": "whole"},
     ),
     td.nearest_neighbours: (
         {"images": BYTES, "references": BYTES}, {"images": "images", "references": "images"},
@@ -134,16 +202,73 @@ CALLS = {  # function: sound arguments, and what should be what
     td.procedural_tigers: (
         {"n": 1, "size": 16}, {"n": "whole", "size": "whole", "seed": "whole", "start": "whole"},
     ),
+    td.image_features: ({"images": BYTES}, {"images": "images", "features": "features"}),
+    td.precision_recall: (
+        {"drawn": MANY, "real": MANY},
+        {"drawn": "images", "real": "images", "k": "whole", "features": "features"},
+    ),
+    td.prompt_accuracy: (
+        {"images": BYTES, "attributes": [{"fur": "white"}] * 2},
+        {"images": "images", "attributes": "sequence"},
+    ),
+    log_probability: ({"images": X, "fur": "white"}, {"images": "images", "fur": "word"}),
+    td.eye_difference: ({"images": BYTES}, {"images": "images"}),
+    seeded_generator: ({"key": 1, "device": "cpu"}, {"key": "whole", "device": "device"}),
+    td.has_bfloat16: ({}, {"device": "device"}),
+    td.NoiseSchedule: ({"alpha_bar": SCHEDULE.alpha_bar}, {"alpha_bar": "tensor"}),
+    td.read_tigers: ({"folder": FOLDER / "tigers"}, {"folder": "path"}),
+    td.render_folder: (
+        {"out": FOLDER / "tigers", "n": 2, "size": 16, "resume": True, "progress": False},
+        {"out": "path", "n": "whole", "size": "whole", "seed": "whole"},
+    ),
+    td.load_folder: (
+        {"path": FOLDER / "tigers", "size": 16, "cache_dir": FOLDER / "cache", "progress": False},
+        {"path": "path", "size": "whole", "cache_dir": "path"},
+    ),
+    td.load_photo: (
+        {"source": FOLDER / "tigers" / "tiger-000000.png", "size": 16},
+        {"source": "path", "size": "whole"},
+    ),
+    td.save_pretrained: (
+        {"model": NET, "folder": FOLDER / "saved"},
+        {"model": "object", "folder": "path", "schedule": "word", "T": "whole", "card": "words"},
+    ),
+    td.load_pretrained: ({"name": FOLDER / "net"}, {"name": "path"}),
+    td.read_card: ({"name": FOLDER / "net"}, {"name": "path"}),
+    td.save_checkpoint: (
+        CHECKPOINT,
+        {"out": "path", "step": "whole", "keep_last": "whole"},
+    ),
+    td.load_checkpoint: ({"path": FOLDER / "trained"}, {"path": "path"}),
+    td.export_run: (
+        {"run": FOLDER / "trained", "folder": FOLDER / "exported"},
+        {"run": "path", "folder": "path", "card": "words"},
+    ),
+    train: ({"config": SHORT}, {"config": "object"}),
+    td.two_way_choice: (
+        {"real": X, "drawn": X, "alt": (["a", "b"], ["c", "d"])},
+        {"real": "picture", "drawn": "picture", "alt": "sequence", "width": "whole",
+         "seed": "whole"},
+    ),
+    td.plot_points: ({"points": X[0, 0, :, :2]}, {"points": "tensor"}),
+    td.wipe: (
+        {"left": X[0], "right": X[1], "alt": "x"},
+        {"left": "picture", "right": "picture", "alt": "sequence"},
+    ),
     td.paint_tiger: ({"size": 16}, {"size": "whole"}),
     td.TrainConfig: (
         {"data": BYTES, "out": "nowhere"},
-        {"steps": "whole", "batch_size": "whole", "T": "whole", "seed": "whole",
+        {"data": "data", "out": "path",
+         "steps": "whole", "batch_size": "whole", "T": "whole", "seed": "whole",
          "learning_rate": "number", "dropout": "number", "ema_decay": "number",
          "prediction": "word", "schedule": "word"},
     ),
     td.judge: ({"images": BYTES}, {"images": "images"}),
-    td.paint: ({"attributes": td.Tiger(), "size": 16}, {"attributes": "sequence", "size": "whole"}),
-    td.caption: ({"tiger": td.Tiger()}, {"tiger": "mapping"}),
+    td.paint: (
+        {"attributes": td.Tiger(), "size": 16},
+        {"attributes": "sequence", "size": "whole", "device": "device"},
+    ),
+    td.caption: ({"tiger": td.Tiger()}, {"tiger": "mapping", "seed": "whole"}),
     td.series: ({"n": 2}, {"n": "whole", "seed": "whole", "start": "whole"}),
     td.Tiger: ({}, {"fur": "word", "gaze_x": "number", "stripes": "whole"}),
     td.settings: ({"cpu": {"n": 1}, "gpu": {"n": 2}}, {"cpu": "mapping", "gpu": "mapping"}),
@@ -163,8 +288,10 @@ CALLS = {  # function: sound arguments, and what should be what
     td.plot_curves: ({"curves": {"a": [1.0, 2.0]}}, {"curves": "mapping"}),
     td.plot_histograms: ({"samples": {"a": HALF}}, {"samples": "mapping", "bins": "whole"}),
 }  # fmt: skip
-OPTIONAL = {  # arguments whose default is None
+OPTIONAL = {  # arguments that may be None
     (td.timestep_slider, "width"), (td.show_images, "columns"), (td.show_images, "width"),
+    (td.load_folder, "cache_dir"), (td.load_photo, "source"), (td.load_photo, "size"),
+    (td.two_way_choice, "width"), (td.caption, "seed"),
 }  # fmt: skip
 CASES = [
     (function, argument, value)
@@ -184,10 +311,42 @@ def test_a_wrong_argument_is_named_in_one_sentence(function):
             function(**{**sound, argument: value})
         except (ValueError, TypeError) as error:
             said, frames = str(error), traceback.extract_tb(error.__traceback__)
-            assert argument in said and "\n" not in said, (argument, value, said)
+            assert re.search(rf"\b{argument}\b", said) and "\n" not in said, (argument, value, said)
             assert "tigerdiff" in frames[-1].filename, (argument, value, said)
         else:
             pytest.fail(f"{argument}={value!r} was taken")
+
+
+def test_every_public_function_is_tried():
+    named = {name for f in CALLS for name in (f.__name__, f.__qualname__.partition(".")[0])}
+    public = {name for name in td.__all__ if callable(getattr(td, name))}
+    assert public - named == ELSEWHERE.keys()
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm_solver", "heun"])
+@pytest.mark.parametrize(
+    ("kind", "bound"), [("float64", 1), ("bfloat16", 3)], ids=["float64", "bfloat16"]
+)
+def test_a_network_in_any_type_draws_the_same_pictures(sampler, kind, bound):
+    """To so many of 255, for float32 against float64 and bfloat16; noise may have either type."""
+    torch.manual_seed(0)
+    kind, size = getattr(torch, kind), 16
+    plain = td.UNet(size, channels=32, multipliers=(1, 2), attention=(8,))
+    for parameter in plain.parameters():  # zeroed last layers would say little
+        torch.nn.init.normal_(parameter, std=0.02) if parameter.std() == 0 else None
+    other = copy.deepcopy(plain).to(kind)
+    how = {"size": size, "steps": 10, "sampler": sampler, "progress": False}
+    drawn = [td.sample(model, SCHEDULE, 2, **how).int() for model in (plain, other)]
+    assert drawn[0].float().std() > 10
+    assert (drawn[0] - drawn[1]).abs().max() <= bound
+    for model, dtype in ((plain, torch.float64), (other, torch.float32), (other, torch.float64)):
+        *_, end = getattr(td, sampler)(model, SCHEDULE, X.to(dtype), steps=2)
+        assert end.xt.dtype == dtype
+        t, eps = torch.tensor([3, 9]), X.flip(0).to(dtype)
+        loss = td.diffusion_loss(model, SCHEDULE, X.to(dtype), t, eps)
+        expected = td.diffusion_loss(plain, SCHEDULE, X, t, eps.float())
+        assert loss.dtype == dtype
+        torch.testing.assert_close(loss.float(), expected, rtol=2e-2, atol=0)
 
 
 shapes = st.tuples(st.integers(1, 3), *[st.integers(1, 5)] * 3)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +28,24 @@ def check_number(name: str, value: Any) -> None:
     """Raise ValueError, naming the argument, unless the value is a real number."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise ValueError(f"{name} must be a number (got {in_short(value)})")
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return a path with ~ expanded; raise ValueError, naming the argument, unless it is one."""
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise ValueError(f"{name} must be a path, not empty (got {in_short(value)})")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # of a user who is not known here
+        raise ValueError(
+            f"{name} {value} is in a home folder that is not known here: write the whole path"
+        ) from None
+
+
+def check_model(name: str, value: Any) -> None:
+    """Raise ValueError, naming the argument, unless the value can be called, as a network is."""
+    if not callable(value):
+        raise ValueError(f"{name} must be a network or a function (got {in_short(value)})")
 
 
 def in_short(value: Any) -> str:
@@ -48,7 +68,7 @@ def check_images(**images: Tensor) -> None:
                 f"{name} must match {first_name}: {tuple(x.shape)} {x.dtype} "
                 f"against {tuple(first.shape)} {first.dtype}"
             )
-        if name in ("eps", "output") or x.device.type != "cpu":
+        if name in ("eps", "output", "u") or x.device.type != "cpu":
             continue
         # Noise, latents and a path that has diverged have negative values; bytes have none.
         lowest, highest = (value.item() for value in x.detach().aminmax())

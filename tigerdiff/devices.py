@@ -13,25 +13,26 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
     """Return the device called ``name``, or the best one that is there.
 
     Args:
-        name: such as "cpu", "cuda" or "mps"; None: CUDA or Apple's MPS where there is one, else
-            the CPU.
+        name: such as "cpu", "cuda", "cuda:0" or "mps"; None: CUDA or Apple's MPS where there is
+            one, else the CPU.
 
     Raises:
-        ValueError: if this machine has no such device.
+        ValueError: if this machine has no such device; it names those that there are.
     """
     here = torch.accelerator.current_accelerator(check_available=True)
     if name is None:
         return here or torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"device must be cpu, cuda or mps (got {name!r})") from None
-    if device.type not in {"cpu", "meta", here.type if here else "cpu"}:
-        raise ValueError(f"this machine has no {device.type} device: use {here or 'cpu'}")
-    return device
+    there = ["cpu"]
+    if here:
+        numbers = range(torch.accelerator.device_count())
+        there += [here.type, *(f"{here.type}:{k}" for k in numbers)]
+    if not isinstance(name, (str, torch.device)) or str(name) not in [*there, "meta"]:
+        listed = ", ".join(there)
+        raise ValueError(f"device must be one that this machine has: {listed} (got {name!r})")
+    return torch.device(name)
 
 
-def has_bfloat16(device: torch.device | None = None) -> bool:
+def has_bfloat16(device: torch.device | str | None = None) -> bool:
     """Say whether bfloat16 is fast here: on most GPUs, and on CPUs with AMX or AVX-512 BF16.
 
     A CPU that the environment limits to AVX2 (``ATEN_CPU_CAPABILITY=avx2`` and the like) counts
@@ -39,8 +40,12 @@ def has_bfloat16(device: torch.device | None = None) -> bool:
 
     Args:
         device: None: the best that is there.
+
+    Raises:
+        ValueError: as :func:`find_device`.
     """
-    device = device or find_device()
+    if not isinstance(device, torch.device):
+        device = find_device(device)
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu" or any("avx2" in os.environ.get(name, "").lower() for name in LIMITS):

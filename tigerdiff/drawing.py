@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from tigerdiff.checks import check_kind, check_number, whole_number
+from tigerdiff.checks import check_kind, check_model, check_number, whole_number
 from tigerdiff.data.tensors import seeded_generator, to_uint8
 from tigerdiff.diffusion import NoiseSchedule
 from tigerdiff.sampling import SAMPLERS, Model, prediction_of, randn_like
@@ -29,7 +29,13 @@ def guided(model: Callable[..., Tensor], condition: Tensor, guidance_scale: floa
         model: a conditional network ``(xt, t, condition) -> output``.
         condition: int64 (B, number of attributes), -1 where an attribute is left open.
         guidance_scale: how far to go beyond the unconditional prediction, any finite number.
+
+    Raises:
+        ValueError: naming the argument that is not as above.
     """
+    check_model("model", model)
+    check_kind("condition", condition, Tensor)
+    check_scale(guidance_scale)
 
     def output(xt: Tensor, t: Tensor) -> Tensor:
         with_condition = model(xt, t, condition.to(xt.device))
@@ -85,13 +91,11 @@ def sample(
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)} (got {sampler!r})")
     check_kind("model", model, torch.nn.Module)
     check_kind("schedule", schedule, NoiseSchedule)
-    check_number("guidance_scale", guidance_scale)
+    check_scale(guidance_scale)
     check_kind("condition", condition, Mapping, type(None))
     whole_number("n", n, 1)
     whole_number("size", size, 1)
     whole_number("seed", seed, 0, 2**64 - 1)
-    if not abs(guidance_scale) < inf:
-        raise ValueError(f"guidance_scale must be a finite number (got {guidance_scale!r})")
     row = cast(UNet, model).condition(**condition) if condition else None
     device = next(model.parameters(), torch.zeros(())).device
     training, pictures = model.training, []
@@ -117,3 +121,10 @@ def sample(
     finally:
         model.train(training)
     return torch.cat(pictures)
+
+
+def check_scale(guidance_scale: float) -> None:
+    """Raise ValueError unless it is a finite number."""
+    check_number("guidance_scale", guidance_scale)
+    if not abs(guidance_scale) < inf:
+        raise ValueError(f"guidance_scale must be a finite number (got {guidance_scale!r})")

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tigerdiff.checks import check_images, check_kind, in_short
+from tigerdiff.checks import check_images, check_kind, check_model, in_short
 from tigerdiff.diffusion import NoiseSchedule, to_x0_eps
 from tigerdiff.sampling import Model, prediction_of
 
@@ -42,7 +42,7 @@ def line_ends(u: Tensor, xt: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]
 
     For the best u, ``-eps / t`` is the score. Arguments and errors: see :func:`straight_line`.
     """
-    check_images(xt=xt, output=u)
+    check_images(xt=xt, u=u)
     t = _like(t, xt)
     return xt - t * u, xt + (1 - t) * u
 
@@ -53,6 +53,7 @@ def flow_loss(model: Model, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     The model is a velocity field, such as ``lambda xt, t: unet(xt, 1000 * t)``; t is (B,). The rest
     is as in :func:`straight_line`. Returns a scalar.
     """
+    check_model("model", model)
     xt, u = straight_line(x0, t, eps)
     return F.mse_loss(model(xt, t).to(u.dtype), u)
 
@@ -67,6 +68,7 @@ def integrate(
     iterator over ``(t, xt)`` at all times; raises ValueError, naming the argument that is wrong.
     """
     check_images(xt=xt)
+    check_model("field", field)
     if method not in ("euler", "midpoint", "heun"):
         raise ValueError(f"method must be euler, midpoint or heun (got {method!r})")
     check_kind("times", times, list, tuple, Tensor)
@@ -102,6 +104,7 @@ def as_flow(model: Model, schedule: NoiseSchedule, *, clip: bool = True) -> Mode
     it knows. With ``clip`` its x0 is clipped to [-1, 1] as in the samplers, and Euler's method at
     the times ``flow_time(schedule)[timesteps(schedule, n)]`` takes exactly the steps of ``ddim``.
     """
+    check_model("model", model)
     table = flow_time(schedule)[1:].cpu()
 
     def field(xt: Tensor, t: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tigerdiff.checks import check_images, check_kind
+from tigerdiff.checks import check_images, check_kind, check_model
 from tigerdiff.diffusion import NoiseSchedule, Prediction, split
 
 Model = Callable[[Tensor, Tensor], Tensor]
@@ -113,6 +113,7 @@ def ddpm(
         ValueError: if ``steps`` or ``xT`` does not fit.
     """
     check_images(xT=xT)
+    check_model("model", model)
     times = timesteps(schedule, schedule.T if steps is None else steps)
 
     @torch.no_grad()
@@ -162,6 +163,7 @@ def ddim(
         ValueError: if ``steps``, ``eta`` or ``xT`` does not fit.
     """
     check_images(xT=xT)
+    check_model("model", model)
     if not isinstance(eta, (int, float)) or not 0 <= eta <= 1:
         raise ValueError(f"eta must be between 0 and 1 (got {eta})")
     times = timesteps(schedule, steps)
@@ -203,6 +205,7 @@ def dpm_solver(
         ValueError: if ``steps`` or ``xT`` does not fit.
     """
     check_images(xT=xT)
+    check_model("model", model)
     times = timesteps(schedule, steps)
 
     @torch.no_grad()
@@ -250,6 +253,7 @@ def heun(
         ValueError: if ``steps`` or ``xT`` does not fit.
     """
     check_images(xT=xT)
+    check_model("model", model)
     parts = timesteps(schedule, steps)
     ends = sorted({0, 1, *range(steps - 1, 0, -2), steps})
 

@@ -105,7 +105,7 @@ class UNet(nn.Module):
                 it is left open; None leaves all open.
 
         Returns:
-            The prediction, shape of xt.
+            The prediction, shape of xt, in the type of the weights (of autocast, under it).
 
         Raises:
             ValueError: if a shape does not fit.
@@ -127,11 +127,12 @@ class UNet(nn.Module):
                 f"condition must have shape ({len(t)}, {len(self.classes)}), a column for each of "
                 f"{list(self.classes)} (got {tuple(condition.shape)})"
             )
-        time = self.time(time_embedding(t, 2 * self.channels).to(xt.dtype))
+        own = self.stem.weight.dtype  # it computes in the type of its weights
+        time = self.time(time_embedding(t, 2 * self.channels).to(own))
         for embedding, word in zip(self.attributes, condition.unbind(1)):
             time = time + embedding(word + 1)
         time = F.silu(time)
-        x = self.stem(xt)
+        x = self.stem(xt.to(own))
         skips = [x]
         for layer in self.down:
             x = layer(x, time) if isinstance(layer, Block) else layer(x)

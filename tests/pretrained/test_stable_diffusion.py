@@ -328,9 +328,14 @@ def test_names_that_are_nothing_are_one_sentence(monkeypatch, tmp_path):
 
 
 def test_a_device_that_is_not_there_is_one_sentence():
-    kind, said = sentence_of(load_pipeline, "mini", "no such device")
-    assert kind is ValueError
-    assert said.startswith("device must be cpu, cuda or mps")
+    for device in ("no such device", "cuda:7", 3):
+        kind, said = sentence_of(load_pipeline, "mini", device)
+        assert kind is ValueError
+        assert said.startswith("device must be one that this machine has: cpu")
+    for name in (None, 3, ""):
+        kind, said = sentence_of(load_pipeline, name, "cpu")
+        assert kind is ValueError
+        assert said.startswith("name must be a path")
 
 
 @pytest.mark.parametrize("missing", ["diffusers", "transformers", "accelerate"])

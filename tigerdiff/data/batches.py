@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tigerdiff.checks import check_kind, whole_number
 from tigerdiff.data.tensors import described, seeded_generator, to_float
+from tigerdiff.devices import find_device
 
 
 def batches(
@@ -56,7 +57,7 @@ def batches(
     if labels is not None and (labels.dim() != 2 or len(labels) != len(images)):
         raise ValueError(f"labels must be ({len(images)}, A), not {described(labels)}")
     check_place(batch_size, seed, start, rank, world_size)
-    n = len(images)
+    n, device = len(images), find_device(device)
 
     @functools.lru_cache(maxsize=2)
     def order(epoch: int) -> Tensor:

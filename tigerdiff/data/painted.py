@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from PIL import Image
 
-from tigerdiff.checks import check_kind, whole_number
+from tigerdiff.checks import check_kind, check_path, whole_number
 from tigerdiff.data import files as _files
 from tigerdiff.data.batches import check_place
 from tigerdiff.data.tensors import to_float
+from tigerdiff.devices import find_device
 from tigerdiff.tigers.captions import caption
 from tigerdiff.tigers.paint import paint, procedural_tigers
 from tigerdiff.tigers.tiger import CHOICES, Tiger, series
@@ -74,7 +75,8 @@ def painted_batches(
     check_kind("attributes", attributes, list, tuple)
     if unknown := set(attributes) - set(CHOICES):
         raise ValueError(f"attributes must be of {', '.join(CHOICES)} (got {unknown.pop()!r})")
-    together = max(1, AT_ONCE.get(torch.device(device).type, 1024) // batch_size)
+    device = find_device(device)
+    together = max(1, AT_ONCE.get(device.type, 1024) // batch_size)
 
     def painted(first: int) -> Iterator[Any]:
         places = [(k * world_size + rank) * batch_size for k in range(first, first + together)]
@@ -121,7 +123,7 @@ def render_folder(
 
     check_painted("size", size, seed)
     whole_number("n", n, 1)
-    root = Path(out).expanduser()
+    root = check_path("out", out)
     kept = _kept_lines(root, size, seed, resume)
     done = len(kept["metadata.csv"]) - 1
     chunk = max(1, PIXELS // size**2)
@@ -153,7 +155,7 @@ def read_tigers(folder: str | os.PathLike[str]) -> dict[str, Tiger]:
     Raises:
         ValueError: a row is damaged or cut, or the table is not in UTF-8; the sentence says which.
     """
-    path = Path(folder).expanduser() / "metadata.csv"
+    path = check_path("folder", folder) / "metadata.csv"
     text = _text(path)
     table = csv.DictReader(io.StringIO(text, newline=""))
     if not {"file_name", *ATTRIBUTES} <= set(table.fieldnames or ()):

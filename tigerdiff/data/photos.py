@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from tigerdiff.checks import whole_number
+from tigerdiff.checks import check_path, whole_number
 from tigerdiff.data import downloads as _downloads
 from tigerdiff.data import files as _files
 from tigerdiff.tigers.paint import paint_tiger
@@ -50,7 +50,7 @@ def read_folder(
 ) -> tuple[Tensor, list[str]]:
     """Load a folder as :func:`load_folder` does; return the names of the pictures too."""
     size = whole_number("size", size, 1)
-    root = Path(path).expanduser()
+    root = check_path("path", path)
     need = f"path must be a folder of {_files.KINDS} files"
     if not root.exists():
         raise FileNotFoundError(f"{root} does not exist: {need}")
@@ -58,7 +58,7 @@ def read_folder(
         raise NotADirectoryError(f"{root} is not a folder: {need} (load_photo reads a single one)")
     names, others = _files.find_pictures(root)
     skipped = {name: reason for name, reason in others.items() if Path(name).name not in TABLES}
-    place = Path(cache_dir).expanduser() if cache_dir else None
+    place = None if cache_dir is None else check_path("cache_dir", cache_dir)
     cached = _files.cache_file(place, size, root, names)
     if loaded := _files.read_cache(cached):
         images, damaged, enlarged = loaded
@@ -113,7 +113,7 @@ def load_photo(source: PathLike | None = None, size: int | None = None) -> Tenso
         if scheme[1].lower() not in ("http", "https"):
             raise ValueError(f"{source}: source must be a path or an http(s) address")
         return _read(_downloads.fetched_photo(str(source)), size, source)
-    file = Path(source).expanduser()
+    file = check_path("source", source)
     if file.is_dir():
         raise IsADirectoryError(f"{file} is a folder: load_folder reads all its pictures")
     if not file.exists():

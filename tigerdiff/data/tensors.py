@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from tigerdiff.checks import check_kind, whole_number
+from tigerdiff.devices import find_device
 
 
 def seeded_generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -15,14 +16,14 @@ def seeded_generator(*key: int, device: torch.device | str = "cpu") -> torch.Gen
         device: device of the generator.
 
     Raises:
-        ValueError: a number of the key is out of range.
+        ValueError: a number of the key is out of range, or there is no such device.
     """
     key = tuple(whole_number("each of key", part, 0, 2**64 - 1) for part in key)
     # SeedSequence pads with zeros and splits long numbers: length and fixed width keep (1,), (1, 0)
     # and (2**32, ...) apart.
     words = [word for part in key for word in (part & 0xFFFFFFFF, part >> 32)]
     state = np.random.SeedSequence([len(key), *words]).generate_state(1, np.uint64)
-    return torch.Generator(device).manual_seed(int(state[0]))
+    return torch.Generator(find_device(device)).manual_seed(int(state[0]))
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tigerdiff.checks import check_kind, whole_number
+from tigerdiff.checks import check_kind, in_short, whole_number
 from tigerdiff.data.tensors import seeded_generator
 from tigerdiff.metrics.inception import inception
 from tigerdiff.metrics.judge import BATCH, checked, shipped_judge
@@ -101,6 +101,7 @@ def kernel_distance(
         ValueError: the pictures or ``subsets`` are not as above.
     """
     whole_number("subsets", subsets, 2)
+    whole_number("seed", seed, 0, 2**64 - 1)
     a = image_features(checked(images_a, "images_a", 2 * subsets), features)
     b = image_features(checked(images_b, "images_b", 2 * subsets), features)
     return mean_mmd(a, b, subsets, seed)
@@ -160,6 +161,7 @@ def crops(images: Tensor, size: int = 64, *, each: int = 8, seed: int = 0) -> Te
     n, _, height, width = images.shape
     whole_number("size", size, 1, min(height, width))
     whole_number("each", each, 1)
+    whole_number("seed", seed, 0, 2**64 - 1)
     random = torch.rand(each * n, 2, generator=seeded_generator(seed))
     room = torch.tensor([height - size + 1, width - size + 1])
     places = (random * room).long().tolist()
@@ -172,15 +174,25 @@ def image_features(images: Tensor, features: Features = "judge") -> Tensor:
 
     The judge's are 128, whitened: over painted tigers their mean is 0 and their covariance about 1,
     less in directions in which tigers hardly vary. So distances are in units of how tigers differ.
+
+    Raises:
+        ValueError: the images are not uint8 (N, 3, S, S), or ``features`` are not as for
+            :func:`frechet_distance`, with its other errors.
     """
+    checked(images, "images", 1)
     if features == "judge":
         features = shipped_judge(images.device).features
     elif features == "inception":
         features = inception(images.device)
-    if isinstance(features, str):
-        raise ValueError(f"features must be 'judge', 'inception' or a function, not {features!r}")
+    if isinstance(features, str) or not callable(features):
+        known = "'judge', 'inception' or a function"
+        raise ValueError(f"features must be {known} (got {in_short(features)})")
     with torch.inference_mode():
-        return torch.cat([features(part).cpu().double() for part in images.split(BATCH)])
+        found = torch.cat([features(part).cpu().double() for part in images.split(BATCH)])
+    if found.dim() != 2 or len(found) != len(images):
+        need = f"features must return (N, D) for {len(images)} images"
+        raise ValueError(f"{need} (got {tuple(found.shape)})")
+    return found
 
 
 def frechet(a: Tensor, b: Tensor) -> float:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tigerdiff.checks import whole_number
 from tigerdiff.metrics.distances import EXACT, Features, image_features
 from tigerdiff.metrics.judge import BATCH, checked
 
@@ -36,8 +37,7 @@ def precision_recall(
         ValueError: the pictures or ``k`` are not as above.
         ImportError, ConnectionError: as :func:`frechet_distance`.
     """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
+    whole_number("k", k, 1)
     a = image_features(checked(drawn, "drawn", k + 1), features)
     b = image_features(checked(real, "real", k + 1), features)
     return PrecisionRecall(share_inside(a, b, k), share_inside(b, a, k))

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tigerdiff.checks import check_kind
+from tigerdiff.data.tensors import described
 from tigerdiff.metrics.judge import BATCH, checked, shipped_judge
 from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger
 
@@ -53,8 +55,10 @@ def log_probability(images: Tensor, **words: str) -> Tensor:
     Raises:
         ValueError: the pictures are not as above, or an attribute or a word is unknown.
     """
-    if not images.is_floating_point() or images.dim() != 4 or images.shape[1] != 3:
-        raise ValueError(f"images must be float (N, 3, S, S), not {tuple(images.shape)}")
+    check_kind("images", images, Tensor)
+    sound = images.is_floating_point() and images.dim() == 4 and images.shape[1] == 3
+    if not sound or not images.numel():
+        raise ValueError(f"images must be float (N, 3, S, S), not {described(images)}")
     if not words or not set(words) <= set(CHOICES):
         raise ValueError(f"words must name some of {', '.join(CHOICES)} (got {', '.join(words)})")
     _asked(words)
@@ -80,6 +84,7 @@ def prompt_accuracy(images: Tensor, attributes: Sequence[Asked]) -> dict[str, fl
     Raises:
         ValueError: the entries are not as many as the images, or one names what tigers lack.
     """
+    check_kind("attributes", attributes, list, tuple)
     n, entries = len(checked(images, "images", 1)), len(attributes)
     if n != entries:
         raise ValueError(f"attributes must have an entry for each of {n} images, not {entries}")
@@ -103,6 +108,7 @@ def _asked(entry: Asked) -> Mapping[str, Any]:
     names = [*CHOICES, *RANGES]
     if isinstance(entry, Tiger):
         return {name: getattr(entry, name) for name in names}
+    check_kind("each of attributes", entry, Mapping)
     for name, value in entry.items():
         if name not in names:
             there = f"there are {', '.join(names)}"

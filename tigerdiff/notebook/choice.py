@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from tigerdiff.checks import in_short, whole_number
 from tigerdiff.data.tensors import seeded_generator
 from tigerdiff.notebook.pictures import (
     Picture,
@@ -62,7 +63,10 @@ def two_way_choice(
     n = len(sets[0])
     if not n or len(sets[1]) != n or len({p.image.size for row in sets for p in row}) > 1:
         raise ValueError("real and drawn must be equally many pictures of one size, at least one")
-    texts = [checked_texts(list(each), None, n)[0] for each in alt]
+    if not isinstance(alt, (list, tuple)) or len(alt) != 2:
+        raise ValueError(f"alt must be two lists of texts (got {in_short(alt)})")
+    texts = [checked_texts(each, None, n)[0] for each in alt]
+    whole_number("seed", seed, 0, 2**64 - 1)
     generator = seeded_generator(seed)
     order = torch.randperm(n, generator=generator).tolist()
     sides = (torch.randperm(n, generator=generator) % 2).tolist()

@@ -142,8 +142,10 @@ def plot_points(
     given = {"points": points, "behind": behind, "paths": paths}
     drawn = {name: x for name, x in given.items() if x is not None}
     for name, x in drawn.items():
+        check_kind(name, x, Tensor)
         if x.ndim != shapes[name].count(",") + 1 or x.shape[-1] != 2 or not x.numel():
             raise ValueError(f"{name} must be {shapes[name]}, not {tuple(x.shape)}")
+    check_kind("points", points, Tensor)
     if limit is None:
         limit = 1.05 * max(x.abs().max().item() for x in drawn.values())
     figure, axes = _axes(4.2, 4.2)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
+from tigerdiff.checks import check_kind, check_path
 from tigerdiff.data.files import replacing
 from tigerdiff.diffusion import NoiseSchedule
 from tigerdiff.training import checkpoints as runs
@@ -102,8 +103,10 @@ def save_pretrained(
     Raises:
         ValueError: a weight is not finite in float16, or there is no such schedule.
     """
+    check_kind("model", model, UNet)
+    check_kind("card", card, dict, type(None))
     runs.make_schedule(schedule, T)  # refuse what could not be read back
-    folder = Path(folder).expanduser()
+    folder = check_path("folder", folder)
     tensors = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
     for name, _ in model.named_parameters():  # buffers keep their precision
         tensors[name] = tensors[name].half()
@@ -137,7 +140,8 @@ def export_run(run: str | Path, folder: str | Path, card: dict[str, Any] | None 
     Raises:
         FileNotFoundError, ValueError: as :func:`tigerdiff.load_checkpoint`.
     """
-    checkpoint = runs.find_checkpoint(run)
+    check_kind("card", card, dict, type(None))
+    checkpoint = runs.find_checkpoint(check_path("run", run))
     model, _ = runs.load_checkpoint(checkpoint)
     its = read_config(checkpoint)
     recipe = read_card(checkpoint) | (card or {})
@@ -146,7 +150,7 @@ def export_run(run: str | Path, folder: str | Path, card: dict[str, Any] | None 
 
 def find_pretrained(name: str | Path, *, revision: str | None = None) -> Path:
     """Return the exported folder or checkpoint of a name as :func:`load_pretrained` takes it."""
-    path = Path(name).expanduser()
+    path = check_path("name", name)
     shipped = sorted(folder.name for folder in WEIGHTS.glob("*") if is_exported(folder))
     from_hub = isinstance(name, str) and HUB_ID.fullmatch(name) and not path.exists()
     if revision is not None and not from_hub:

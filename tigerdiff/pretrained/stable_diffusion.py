@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tigerdiff.checks import check_path
 from tigerdiff.devices import find_device, has_bfloat16, memory_of
 from tigerdiff.pretrained import hub as _hub
 from tigerdiff.pretrained.load import HUB_ID, WEIGHTS
@@ -77,7 +78,7 @@ def load_pipeline(name: str | Path = "auto", device: str | torch.device | None =
     place = find_device(device)
     if name == "auto":
         return _auto(place)
-    folder = MINI_PATH if name == "mini" else Path(name).expanduser()
+    folder = MINI_PATH if name == "mini" else check_path("name", name)
     if name == "mini" or folder.exists():
         return _load(folder, folder.name, place)
     repo_id, _, revision = str(name).partition("@")

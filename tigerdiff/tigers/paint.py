@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tigerdiff.checks import whole_number
+from tigerdiff.devices import find_device
 from tigerdiff.tigers.looks import looks_of
 from tigerdiff.tigers.painting.maps import MAPS, maps
 from tigerdiff.tigers.painting.portrait import portraits
@@ -60,9 +61,9 @@ def paint(
         uint8 (3, size, size) for one tiger, (n, 3, size, size) for a sequence; RGB.
 
     Raises:
-        ValueError: if size is out of range, or attributes are not Tigers.
+        ValueError: if size is out of range, attributes are not Tigers or there is no such device.
     """
-    size, device = whole_number("size", size, 16, 1024), torch.empty(0, device=device).device
+    size, device = whole_number("size", size, 16, 1024), find_device(device)
     if isinstance(attributes, Tiger):
         return paint([attributes], size, device)[0]
     tigers = list(attributes) if isinstance(attributes, Sequence) else []

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tigerdiff.checks import check_path, whole_number
 from tigerdiff.diffusion import NoiseSchedule, make_schedule
 from tigerdiff.training.ema import EMA
 from tigerdiff.training.stored import damage_named, read_json, set_weights
@@ -64,9 +65,13 @@ def save_checkpoint(
         The checkpoint's folder.
 
     Raises:
+        ValueError: naming the argument that is not as above.
         OSError: if it cannot be written; the one before is kept, and nothing of this one.
     """
-    checkpoints = Path(out).expanduser() / "checkpoints"
+    out = check_path("out", out)
+    whole_number("step", step, 0)
+    whole_number("keep_last", keep_last, 1)
+    checkpoints = out / "checkpoints"
     folder, partial = checkpoints / f"step-{step:06d}", checkpoints / f".partial-{step:06d}"
     if folder in complete_checkpoints(out):
         return folder
@@ -167,7 +172,7 @@ def find_checkpoint(path: str | Path) -> Path:
 
     Raise FileNotFoundError if there is none.
     """
-    path = Path(path).expanduser()
+    path = check_path("path", path)
     missing = [file for file in FILES if not (path / file).is_file()]
     if found := [*complete_checkpoints(path), *([] if missing else [path])]:
         return found[-1]
@@ -182,7 +187,7 @@ def complete_checkpoints(out: str | Path) -> list[Path]:
     """Return the complete checkpoints of a run's folder, oldest first."""
     folders = [
         folder
-        for folder in (Path(out).expanduser() / "checkpoints").glob("step-*")
+        for folder in (check_path("out", out) / "checkpoints").glob("step-*")
         if all((folder / file).is_file() for file in FILES)
     ]
     return sorted(folders, key=lambda folder: (len(folder.name), folder.name))
@@ -204,9 +209,10 @@ def save_grid(images: Tensor, path: Path) -> None:
 def check_picture_name(path: str | Path) -> Path:
     """Return the path with ~ expanded; raise ValueError if its ending names no kind of picture."""
     kinds = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-    if Path(path).suffix.lower() not in kinds:
+    path = check_path("out", path)
+    if path.suffix.lower() not in kinds:
         raise ValueError(f"{path}: out must end in one of {', '.join(kinds)}")
-    return Path(path).expanduser()
+    return path
 
 
 def _to_disk(path: Path) -> None:

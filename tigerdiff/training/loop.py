@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tigerdiff.checks import check_model
 from tigerdiff.data.tensors import seeded_generator
 from tigerdiff.diffusion import NoiseSchedule, add_noise, to_target
 from tigerdiff.sampling import prediction_of
@@ -48,10 +49,11 @@ def diffusion_loss(
     Raises:
         ValueError: naming the argument that has a wrong shape, dtype or range.
     """
+    check_model("model", model)
     xt = add_noise(schedule, x0, t, eps)
     target = to_target(schedule, x0, eps, t, prediction_of(model))
     output = model(xt, t) if condition is None else model(xt, t, condition)
-    return F.mse_loss(output.float(), target)
+    return F.mse_loss(output.to(target.dtype), target)
 
 
 def drop_condition(condition: Tensor, share: float, u: Tensor) -> Tensor:
