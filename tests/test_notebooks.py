@@ -5,6 +5,8 @@ what came out is compared here by nbval, and what it cost with the budget.
 """
 
 import ast
+import builtins
+import dis
 import functools
 import importlib.metadata
 import json
@@ -288,6 +290,34 @@ def test_undeclared_modules_are_found():
     assert undeclared({"torch", "diffusers", "sphinx"}) == {"diffusers", "sphinx"}
     assert undeclared({"torch", "diffusers", "sphinx"}, "course") == {"sphinx"}
     assert imports_of("def f():\n    from a.b import c\nimport d.e, os") == {"a", "d"}
+
+
+def rebound(source):
+    """Names that a cell reads and then binds anew: run twice in a row, it starts from its end."""
+    known, read, found = set(), set(), set()
+    for step in dis.get_instructions(compile(source, "cell", "exec")):
+        if step.opname == "LOAD_NAME" and step.argval not in known:
+            read.add(step.argval)
+        elif step.opname == "STORE_NAME":
+            known.add(step.argval)
+            found |= {step.argval} & read
+    return found, known
+
+
+def test_a_cell_that_starts_from_its_end_is_found():
+    assert rebound("y = x\nx = y + 1")[0] == rebound("x += 1")[0] == {"x"}
+    assert rebound("x = 1\nx += 1\nfor i in [x]:\n    x = i\ny = [x for x in 'ab']")[0] == set()
+
+
+@every_notebook
+def test_each_cell_can_be_run_again(path):
+    """In a row, and after the last one: no name of Python's own is taken either."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            again, bound = rebound(re.sub(r"^(\s*)%.*", r"\1pass", cell.source, flags=re.M))
+            assert not again, cell.source
+            assert not bound & set(dir(builtins)), cell.source
+            assert not re.search("mkdtemp|rmtree", cell.source), "TemporaryDirectory cleans up"
 
 
 @every_notebook

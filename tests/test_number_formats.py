@@ -1,5 +1,7 @@
 """What may differ between number formats and between numbers of threads, and by how much."""
 
+import copy
+
 import pytest
 import torch
 
@@ -44,3 +46,30 @@ def test_the_number_of_threads_changes_a_picture_by_one_level_at_most(shipped):
     finally:
         torch.set_num_threads(before)
     assert max((picture - pictures[0]).abs().max() for picture in pictures) <= 1
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "heun"])
+@pytest.mark.parametrize(
+    ("kind", "bound"), [("float64", 1), ("bfloat16", 3)], ids=["float64", "bfloat16"]
+)
+def test_a_network_in_any_type_draws_the_same_pictures(sampler, kind, bound):
+    """To so many of 255, for float32 against float64 and bfloat16; noise may have either type."""
+    torch.manual_seed(0)
+    schedule, x = td.make_schedule("cosine", 20), torch.rand(2, 3, 16, 16) * 2 - 1
+    kind, size = getattr(torch, kind), 16
+    plain = td.UNet(size, channels=16, multipliers=(1, 2), attention=(8,))
+    for parameter in plain.parameters():  # zeroed last layers would say little
+        torch.nn.init.normal_(parameter, std=0.02) if parameter.std() == 0 else None
+    other = copy.deepcopy(plain).to(kind)
+    how = {"size": size, "steps": 4, "sampler": sampler, "progress": False}
+    drawn = [td.sample(model, schedule, 2, **how).int() for model in (plain, other)]
+    assert drawn[0].float().std() > 10
+    assert (drawn[0] - drawn[1]).abs().max() <= bound
+    for model, dtype in ((plain, torch.float64), (other, torch.float32), (other, torch.float64)):
+        *_, end = getattr(td, sampler)(model, schedule, x.to(dtype), steps=2)
+        assert end.xt.dtype == dtype
+        t, eps = torch.tensor([3, 9]), x.flip(0).to(dtype)
+        loss = td.diffusion_loss(model, schedule, x.to(dtype), t, eps)
+        expected = td.diffusion_loss(plain, schedule, x, t, eps.float())
+        assert loss.dtype == dtype
+        torch.testing.assert_close(loss.float(), expected, rtol=2e-2, atol=0)
