@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
-from types import SimpleNamespace
+from types import CodeType, SimpleNamespace
 
 import clean_notebooks
 import execute_pages
@@ -292,12 +292,21 @@ def test_undeclared_modules_are_found():
     assert imports_of("def f():\n    from a.b import c\nimport d.e, os") == {"a", "d"}
 
 
+def globals_of(code):
+    """Names that a comprehension takes from outside of it."""
+    inner = (const for const in code.co_consts if isinstance(const, CodeType))
+    own = {x.argval for x in dis.get_instructions(code) if x.opname == "LOAD_GLOBAL"}
+    return own.union(*map(globals_of, inner))
+
+
 def rebound(source):
     """Names that a cell reads and then binds anew: run twice in a row, it starts from its end."""
     known, read, found = set(), set(), set()
     for step in dis.get_instructions(compile(source, "cell", "exec")):
-        if step.opname == "LOAD_NAME" and step.argval not in known:
-            read.add(step.argval)
+        if step.opname == "LOAD_NAME":
+            read |= {step.argval} - known
+        elif isinstance(step.argval, CodeType) and step.argval.co_name.endswith(("comp>", "expr>")):
+            read |= globals_of(step.argval) - known
         elif step.opname == "STORE_NAME":
             known.add(step.argval)
             found |= {step.argval} & read
@@ -305,7 +314,8 @@ def rebound(source):
 
 
 def test_a_cell_that_starts_from_its_end_is_found():
-    assert rebound("y = x\nx = y + 1")[0] == rebound("x += 1")[0] == {"x"}
+    for source in ("y = x\nx = y + 1", "x += 1", "x = [x[k] for k in 'ab']"):
+        assert rebound(source)[0] == {"x"}
     assert rebound("x = 1\nx += 1\nfor i in [x]:\n    x = i\ny = [x for x in 'ab']")[0] == set()
 
 

@@ -14,9 +14,9 @@ from tigerdiff.commands.app import app
 WRONG = {
     int: ["x", "2.5", "nan", "", "-1", "1e3"],
     float: ["x", "", "nan", "inf", "-1", "1,5"],
-    Path: [f"{__file__}/x"],
-    "path": [f"{__file__}/x"],
-    str: ["nonsense", "", "é ü"],
+    Path: [f"{__file__}/x", "~no such user/x", ""],
+    "path": [f"{__file__}/x", "~no such user/x", ""],
+    str: ["nonsense", "", "é ü", "~no such user/x"],
     bool: [],  # a flag has no value
 }
 FREE = {"--fur", "--backdrop", "--mouth", "--age"}  # any words, or none

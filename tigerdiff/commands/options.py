@@ -60,7 +60,10 @@ def path(text: str) -> Path:
     """Return a path in which ~ is the home folder, also where the shell has left it."""
     if not text:  # of a variable that is not set, and no word for the folder at hand
         raise typer.BadParameter("it is empty")
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # of a user who is not known here
+        raise typer.BadParameter(f"the home folder in {text} is not known here") from None
 
 
 def argument_texts(docstring: str) -> dict[str, str]:

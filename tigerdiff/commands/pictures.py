@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tigerdiff.checks import check_path
 from tigerdiff.commands.options import FEWEST
 from tigerdiff.data import files as _files
 from tigerdiff.data.painted import read_tigers
@@ -99,7 +100,7 @@ def reference_pictures(
     if source == "painted":
         first, second = (painted_pictures(n, size, REFERENCE_SEED + i, device) for i in range(2))
         return first, second
-    both = folder_pictures(Path(source).expanduser(), 2 * n, seed, size)
+    both = folder_pictures(check_path("--reference", source), 2 * n, seed, size)
     if len(both.images) < 2 * n:
         return both.part(slice(n)), None
     return both.part(slice(0, None, 2)), both.part(slice(1, None, 2))
@@ -156,13 +157,13 @@ def shared(pictures: Pictures, reference: Pictures) -> int:
 
 def check_reference(source: str, checkpoint: Path | None) -> None:
     """Raise unless there is such a reference, also for what a checkpoint draws, where given."""
-    if source != "painted" and not (source and Path(source).expanduser().is_dir()):
+    if source != "painted" and not check_path("--reference", source).is_dir():
         raise NotADirectoryError(f"--reference must be 'painted' or a folder, and {source} is none")
     if checkpoint is None:
         return
     size: Any = pretrained.load_pretrained(checkpoint)[0].config["size"]
     if source != "painted":
-        check_enough(folder_pictures(Path(source).expanduser(), None, 0, size))
+        check_enough(folder_pictures(check_path("--reference", source), None, 0, size))
     elif size < 16:
         raise ValueError(
             f"{checkpoint} draws {size} x {size} pixels and tigers are painted from 16 on: "
