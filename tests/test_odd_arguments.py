@@ -66,7 +66,6 @@ WRONG = {
     "picture": [None, "x.png", 3, [], X[0].to(torch.complex64), X[0, :2], 300 * X[0], X[0, :, :0]],
     "part": [None, "7", -0.1, 2, math.nan, [0.5], torch.tensor([3.0, 9.0]), torch.tensor([0.5])],
     "features": [None, "nonsense", 3, [], lambda images: images, lambda images: images[0, 0]],
-    "data": [None, 3, "", {}],
     "object": [None, 3, "a", {}],
     "words": [3, object(), [1]],
 }
@@ -257,7 +256,7 @@ CALLS = {  # function: sound arguments, and what should be what
     td.paint_tiger: ({"size": 16}, {"size": "whole"}),
     td.TrainConfig: (
         {"data": BYTES, "out": "nowhere"},
-        {"data": "data", "out": "path",
+        {"out": "path",
          "steps": "whole", "batch_size": "whole", "T": "whole", "seed": "whole",
          "learning_rate": "number", "dropout": "number", "ema_decay": "number",
          "prediction": "word", "schedule": "word"},
@@ -290,7 +289,7 @@ CALLS = {  # function: sound arguments, and what should be what
 OPTIONAL = {  # arguments that may be None
     (td.timestep_slider, "width"), (td.show_images, "columns"), (td.show_images, "width"),
     (td.load_folder, "cache_dir"), (td.load_photo, "source"), (td.load_photo, "size"),
-    (td.two_way_choice, "width"), (td.caption, "seed"),
+    (td.two_way_choice, "width"),
 }  # fmt: skip
 CASES = [
     (function, argument, value)

@@ -70,7 +70,7 @@ def test_of_tigers_without_white_fur_only_the_recall_is_low():
 
 def test_precision_recall_refuses_what_it_cannot_measure():
     images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
-    with pytest.raises(ValueError, match="k must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="k must be a whole number of at least 1"):
         precision_recall(images, images, k=0)
     with pytest.raises(ValueError, match="real must be uint8 .* with N >= 4, not uint8"):
         precision_recall(images, images[:3])

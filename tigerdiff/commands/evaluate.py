@@ -61,6 +61,7 @@ def evaluate_command(
         raise ValueError("evaluate needs either --images or --checkpoint, and not both")
     if images is not None and (sampler or steps):
         raise ValueError("--sampler and --steps go with --checkpoint, not with --images")
+    from tigerdiff.checks import check_path
     from tigerdiff.commands import pictures, results
     from tigerdiff.devices import find_device
     from tigerdiff.pretrained.load import find_pretrained, read_card
@@ -68,6 +69,8 @@ def evaluate_command(
 
     command, where = typed(["tigerdiff", *sys.argv[1:]]), find_device(device)
     painter = str(where) if where.type == "cuda" else "cpu"
+    if checkpoint is not None:
+        check_path("--checkpoint", checkpoint)
     folder = None if checkpoint is None else find_pretrained(checkpoint)
     pictures.check_reference(reference, folder)  # before the work, not after it
     results.check_out(out, command)

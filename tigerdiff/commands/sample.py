@@ -60,6 +60,7 @@ def sample_command(
         condition: any attribute that the network has; may be repeated.
         guidance: how strongly the condition is followed: 1 as trained, 2 or 3 more.
     """  # noqa: D301 - the \b keeps typer from joining the lines
+    from tigerdiff.checks import check_path
     from tigerdiff.devices import find_device
     from tigerdiff.drawing import sample
     from tigerdiff.pretrained.load import load_pretrained
@@ -68,6 +69,7 @@ def sample_command(
     # What can fail is tried before the work, not after it.
     words = {"fur": fur, "backdrop": backdrop, "mouth": mouth, "age": age}
     asked = asked_for({name: word for name, word in words.items() if word}, condition or [])
+    check_path("--checkpoint", checkpoint)
     out, where = check_picture_name(out), find_device(device)
     check_place(out)
     if out.exists() and not force:

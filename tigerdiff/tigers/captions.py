@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
-from tigerdiff.checks import check_kind
+from tigerdiff.checks import check_kind, whole_number
 from tigerdiff.tigers.tiger import CHOICES, Tiger
 
 # The wordings of each value. {fur} is the fur's colour and a space, or nothing.
@@ -96,9 +96,13 @@ def caption(tiger: Tiger, seed: int = 0) -> str:
 
     Returns:
         The caption; the same for the same tiger and seed, on any machine.
+
+    Raises:
+        ValueError: naming the argument that is not as above.
     """
     # Seeded by text and drawn from with random() alone: these Python promises to keep as they are.
     check_kind("tiger", tiger, Tiger)
+    whole_number("seed", seed, 0)
     dice = random.Random(f"{seed} {tiger}")
 
     def pick(choices: Sequence[Any]) -> Any:

@@ -104,9 +104,7 @@ class TrainConfig:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        from torch import Tensor
-
-        from tigerdiff.checks import check_kind, check_path
+        from tigerdiff.checks import check_path
 
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
@@ -134,7 +132,6 @@ class TrainConfig:
             raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {self.prediction!r})")
         if self.schedule not in ("linear", "cosine"):
             raise ValueError(f"schedule must be 'linear' or 'cosine' (got {self.schedule!r})")
-        check_kind("data", self.data, str, Path, Tensor)
         if isinstance(self.data, (str, Path)) and not self.painted:
             put("data", check_path("data", self.data))
         put("out", check_path("out", self.out))
