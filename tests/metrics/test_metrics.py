@@ -534,9 +534,7 @@ def test_pictures_that_cannot_be_measured(bad):
 
 def test_arguments_that_make_no_sense():
     images = torch.zeros(20, 3, 8, 8, dtype=torch.uint8)
-    with pytest.raises(
-        ValueError, match="features must be 'judge', 'inception' or a function"
-    ):
+    with pytest.raises(ValueError, match="features must be 'judge', 'inception' or a function"):
         frechet_distance(images, images, features="vgg")
     with pytest.raises(ValueError, match="subsets must be a whole number of at least 2"):
         kernel_distance(images, images, subsets=1)
