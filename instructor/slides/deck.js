@@ -47,13 +47,15 @@
     for (const each of document.querySelectorAll(".tigerdiff")) each.setAttribute("data-prevent-swipe", "");
   };
 
+  const paper = location.search === "?print"; // one page for each slide, without reveal.js
   const start = async () => {
+    if (paper) document.querySelector("link[href$='reveal.css']").remove();
     await MathJax.startup.promise;
     await MathJax.typesetPromise([document.querySelector(".slides")]);
     await Promise.all([...document.images].map((image) => image.decode().catch(() => 0)));
     await document.fonts.ready;
     fit();
-    if (location.search === "?print") return; // pages for paper, one slide each
+    if (paper) return;
     document.documentElement.classList.add("presented");
     listen();
     await Reveal.initialize({

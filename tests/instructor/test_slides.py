@@ -11,6 +11,7 @@ from chromium import find
 from execute_pages import CACHE, ROOT, source_of
 from outlines import LINE, book_equations, fill, numbered_chapters, outline_of, read_chapter
 from playwright.sync_api import sync_playwright
+from pypdf import PdfReader
 from repository_url import slug as slug_of
 
 DECKS = [name for name in numbered_chapters() if outline_of(name).exists()]
@@ -180,6 +181,20 @@ def test_an_answer_comes_at_a_key_press_and_notes_in_a_window(browser, decks):
         tab.keyboard.press("s")
     notes = opened.value
     notes.wait_for_selector(".speaker-controls-notes .value >> text=Misconception")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DECKS[:2])
+def test_a_deck_prints_one_page_for_each_slide(decks, name):
+    import slides
+
+    slides.print_decks([name])
+    pages = PdfReader(decks[name].with_suffix(".pdf")).pages
+    titles = [re.search(r"^#{1,2} (.+)", part, re.M)[1] for part in slides_of(name)]
+    assert len(pages) == len(titles)
+    for page, title in zip(pages, titles):
+        assert (page.mediabox.width, page.mediabox.height) == (960, 540)
+        assert title.split()[0] in page.extract_text()
 
 
 def test_links_of_the_instructors_page_have_the_form_that_each_service_reads():
