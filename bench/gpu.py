@@ -107,29 +107,35 @@ def compared(part: str, seconds: float, dry: bool) -> dict:
         )  # fmt: skip
 
 
-def chapters(seconds: float, dry: bool, pages: list[str], until: float) -> dict:
-    """Every page with code, one after another; those for which no time is left are named."""
-    rows = []
-    for page in pages:
+def chapters(seconds: float, pages: list[str], until: float, before: list[dict]) -> dict:
+    """Every page with code, one after another, but those that ran before.
+
+    Those for which no time is left are named, and come first the next time.
+    """
+    rows = {row["page"]: row for row in before if "error" not in row}
+    for page in (x for x in pages if x not in rows):
         left = until - time.monotonic()
-        printed, wrong = (
-            python("-m", "bench.chapters", page, seconds=min(seconds, left))
-            if left > 5
-            else ("", "no time was left")
+        if left > 5:
+            printed, wrong = python("-m", "bench.chapters", page, seconds=min(seconds, left))
+        else:
+            printed, wrong = "", "no time was left: run it again"
+        rows[page] = (
+            {"page": page, "error": wrong} if wrong else json.loads(printed.splitlines()[-1])
         )
-        row = {"page": page, "error": wrong} if wrong else json.loads(printed.splitlines()[-1])
-        rows.append(row)
-        print(f"  {page:32s}{wrong or format(row['seconds'], '6.1f') + ' s'}", flush=True)
-    failed = [row["page"] for row in rows if "error" in row]
-    return {"rows": rows, **({"error": f"failed: {', '.join(failed)}"} if failed else {})}
+        print(f"  {page:32s}{wrong or format(rows[page]['seconds'], '6.1f') + ' s'}", flush=True)
+    failed = [page for page, row in rows.items() if "error" in row]
+    return {
+        "rows": [*rows.values()],
+        **({"error": f"failed: {', '.join(failed)}"} if failed else {}),
+    }
 
 
-def is_done(path: Path, hardware: dict) -> bool:
-    """Whether a part has its result from this hardware, without an error."""
+def found_before(path: Path, here: dict) -> dict | None:
+    """A part's result from this hardware, torch and size, if there is one."""
     if not path.exists():
-        return False
+        return None
     found = json.loads(path.read_text(encoding="utf-8"))
-    return "error" not in found and hardware.items() <= found.items()
+    return found if here.items() <= found.items() else None
 
 
 def main() -> None:
@@ -149,12 +155,13 @@ def main() -> None:
         until = time.monotonic() + (3600 if options.dry else HALF_SECONDS)
         for part in (x for x in options.parts if LIMITS[x][0] == half):
             path = options.out / f"gpu-{part}.json"
-            if not options.again and is_done(path, same):
+            before = None if options.again else found_before(path, same)
+            if before and "error" not in before:
                 print(f"{part}: done before", flush=True)
                 continue
             began, limit = time.monotonic(), LIMITS[part][1] * (20 if options.dry else 1)
             limit = min(limit, max(5, until - time.monotonic()))
-            result = run_part(part, limit, until, options)
+            result = run_part(part, limit, until, options, before or {"rows": []})
             result = about | result | {"part": part, **same, "command": "make gpu"}
             result["took_seconds"] = round(time.monotonic() - began, 1)
             options.out.mkdir(parents=True, exist_ok=True)
@@ -165,10 +172,12 @@ def main() -> None:
         sys.exit(f"These parts failed: {', '.join(failed)}")
 
 
-def run_part(part: str, limit: float, until: float, options: argparse.Namespace) -> dict:
+def run_part(
+    part: str, limit: float, until: float, options: argparse.Namespace, before: dict
+) -> dict:
     """One part, in processes of its own."""
     if part == "chapters":
-        return chapters(limit, options.dry, options.pages, until)
+        return chapters(limit, options.pages, until, before["rows"])
     if part in BENCHES:
         return compared(part, limit, options.dry)
     return {"tests": tests, "memory": memory}[part](limit, options.dry)

@@ -137,13 +137,31 @@ def test_a_page_is_run_as_plain_python_and_its_last_value_is_shown(monkeypatch, 
     assert "page, code cell 6" in str(raised.getrepr())
 
 
-def test_a_part_is_done_if_it_was_without_an_error_on_this_hardware(tmp_path):
+def test_what_this_hardware_found_before_is_kept(tmp_path):
     path, here = tmp_path / "gpu-step.json", {"hardware": "Tesla T4", "torch": "2", "dry": False}
-    assert not gpu.is_done(path, here)
-    for more, done in (({}, True), ({"error": "x"}, False), ({"hardware": "CPU"}, False),
-                       ({"dry": True}, False)):  # fmt: skip
+    assert gpu.found_before(path, here) is None
+    for more, kept in (({}, True), ({"hardware": "CPU"}, False), ({"dry": True}, False)):
         path.write_text(json.dumps({**here, "rows": [], **more}))
-        assert gpu.is_done(path, here) is done
+        assert (gpu.found_before(path, here) is not None) is kept
+
+
+def test_pages_that_ran_are_not_run_again_and_those_without_time_are_named(monkeypatch):
+    ran = []
+
+    def python(*arguments, seconds):
+        ran.append(arguments[-1])
+        return '{"page": "b", "seconds": 1.0}', ""
+
+    monkeypatch.setattr(gpu, "python", python)
+    before = [{"page": "a", "seconds": 2.0}, {"page": "b", "error": "took longer than 60 s"}]
+    until = gpu.time.monotonic() + 60
+    assert gpu.chapters(60, ["a", "b"], until, before)["rows"] == [
+        {"page": "a", "seconds": 2.0}, {"page": "b", "seconds": 1.0}
+    ]  # fmt: skip
+    assert ran == ["b"]
+    late = gpu.chapters(60, ["a", "b"], until - 60, before)
+    assert late["error"] == "failed: b" and "run it again" in late["rows"][1]["error"]
+    assert ran == ["b"]
 
 
 def test_the_halves_fit_and_all_pages_are_run():
