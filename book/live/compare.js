@@ -23,7 +23,7 @@ function mountCompare(root) {
   const size = model?.shape[1] ?? 64;
   const steps = number("Steps", 10, 1, 100);
   const eta = slider("η, noise of DDIM", 0, 0, 1, 0.1, (x) => x.toFixed(1));
-  const seed = number("Seed of the noise", SEED, 0, 4294967295);
+  const seed = seedField();
   const samplers = ["ddpm", "ddim", "dpm_solver"];
   const report = progress(model);
   const scrub = slider("Look back", 0, 0, 0, 1, () => "");

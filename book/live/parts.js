@@ -46,18 +46,23 @@ function slider(label, value, min, max, step, words = String) {
   return { ...field(label, control, [output]), tell };
 }
 
+// The seed of the noise, and a button that takes another one.
+function seedField() {
+  const seed = number("Seed of the noise", SEED, 0, 4294967295);
+  const random = button("Random", () => {
+    seed.control.value = Math.floor(Math.random() * 1e6);
+    seed.control.dispatchEvent(new Event("input"));
+  }, { "aria-label": "Random seed" });
+  return { ...seed, element: make("div", { class: "live-field" }, seed.element, random) };
+}
+
 // Sampler, steps, eta and seed, as every part of the page has them.
 const NAMES = { dpm_solver: "DPM-Solver++", ddim: "DDIM", ddpm: "DDPM" };
 function samplerFields(model, use = {}) {
   const sampler = choice("Sampler", Object.entries(NAMES));
   const many = number("Steps", 10, 1, model?.T ?? 1000);
   const eta = slider("η, noise of DDIM", 0, 0, 1, 0.1, (x) => x.toFixed(1));
-  const random = button("Random", () => {
-    noise.control.value = Math.floor(Math.random() * 1e6);
-    noise.control.dispatchEvent(new Event("input"));
-  }, { "aria-label": "Random seed" });
-  const noise = number("Seed of the noise", SEED, 0, 4294967295);
-  const both = make("div", { class: "live-field" }, noise.element, random);
+  const noise = seedField();
   const adapt = () => eta.show(sampler.value() === "ddim");
   sampler.control.addEventListener("change", adapt);
   const set = (found) => {
@@ -67,7 +72,7 @@ function samplerFields(model, use = {}) {
   };
   set({ ...model, ...use });
   return {
-    elements: [sampler.element, many.element, eta.element, both],
+    elements: [sampler.element, many.element, eta.element, noise.element],
     seed: noise,
     set,
     read() {

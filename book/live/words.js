@@ -94,7 +94,7 @@ function mountWords(root) {
       if (!model) throw new Failure(SENTENCES.missing);
       const [ids, without] = [prompt, negative].map((text) => tokenize(model.tokenizer, text.value()));
       const request = { model, ...fields.read(), ids, negative: without, guidance_scale: scale.value() };
-      const what = `${prompt.value() || "no words"}; ${fields.words(request)}, guidance ${scale.value()}`;
+      const what = `${prompt.value() || "no words"}${negative.value() && `, not ${negative.value()}`}; ${fields.words(request)}, guidance ${scale.value()}`;
       const whole = await run({ request, view, what, report, start: [go], stop });
       if (whole) drawn = request;
       save.show(whole);
