@@ -20,7 +20,7 @@ import fetch_onnxruntime
 from execute_pages import BUILD, CACHE, ROOT, execute_all, read_page, source_of
 from jupyter_cache import get_cache
 from outlines import FOLDER, Chapter, numbered_chapters, outline_of, read_chapter, slides
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 SLIDES = BUILD / "slides"
 REVEAL = (
@@ -94,14 +94,9 @@ def deck(chapter: Chapter) -> str:
     return template.substitute(title=title, slides="\n".join(sections))
 
 
-def print_decks(names: list[str]) -> None:
+def print_decks(browser: Browser, names: list[str]) -> None:
     """Print each deck into a PDF, one slide on a page; moving pictures print four frames."""
-    options = {"executable_path": chromium.find(), "args": ["--no-sandbox"]}
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(**options) as browser,
-        browser.new_page() as tab,
-    ):
+    with browser.new_page() as tab:
         tab.emulate_media(media="print", color_scheme="light")
         for name in names:
             tab.goto((SLIDES / f"{name}.html").as_uri() + "?print")
@@ -129,7 +124,9 @@ def main(names: list[str]) -> None:
     if unknown := set(names) - set(having):
         sys.exit(f"instructor/slides has no outline for {', '.join(sorted(unknown))}")
     write_decks(names or having)
-    print_decks(names or having)
+    options = {"executable_path": chromium.find(), "args": ["--no-sandbox"]}
+    with sync_playwright() as playwright, playwright.chromium.launch(**options) as browser:
+        print_decks(browser, names or having)
     entries = []
     for name in having:
         title = html.escape(read_chapter(name, 0).title)

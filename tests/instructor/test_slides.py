@@ -185,10 +185,10 @@ def test_an_answer_comes_at_a_key_press_and_notes_in_a_window(browser, decks):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DECKS[:2])
-def test_a_deck_prints_one_page_for_each_slide(decks, name):
+def test_a_deck_prints_one_page_for_each_slide(browser, decks, name):
     import slides
 
-    slides.print_decks([name])
+    slides.print_decks(browser, [name])
     pages = PdfReader(decks[name].with_suffix(".pdf")).pages
     titles = [re.search(r"^#{1,2} (.+)", part, re.M)[1] for part in slides_of(name)]
     assert len(pages) == len(titles)
