@@ -28,7 +28,7 @@ OUTSIDE = """() => {
     if (!inside) faults.push(`${each.tagName} ${each.className} leaves the stage`);
   }
   for (const each of stage.querySelectorAll("[data-zoom]")) {
-    if (each.dataset.zoom < 0.7) faults.push(`a figure is shrunk to ${each.dataset.zoom}`);
+    if (each.dataset.zoom < 0.6) faults.push(`a figure is shrunk to ${each.dataset.zoom}`);
   }
   return faults;
 }"""
