@@ -1,10 +1,10 @@
 """``tigerdiff evaluate``: which pictures are measured, against which, and what is kept of it."""
 
 import json
-import os
 import re
 import shutil
 import sys
+import tempfile
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 
@@ -351,10 +351,15 @@ def test_a_network_smaller_than_tigers_are_painted_is_said_before_the_work(
 
 
 def test_an_out_that_cannot_be_written_to_is_said_before_the_work(evaluate, tigers, monkeypatch):
-    monkeypatch.setattr(_results.os, "access", lambda path, mode: mode != os.W_OK)
+    def refused(**_):
+        raise PermissionError(13, "Permission denied")
+
     monkeypatch.setattr(_pictures, "folder_pictures", None)
+    folder = evaluate("--images", tigers, "--out", tigers)
+    assert folder == f"tigerdiff: {tigers} is a folder: choose another --out"
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
     said = evaluate("--images", tigers, "--out", "here.json")
-    assert said.endswith("cannot be written to: choose another --out")
+    assert said.endswith("cannot be written to (Permission denied): choose another --out")
 
 
 def test_the_table_is_said_though_the_results_cannot_be_kept(tigers, tmp_path, monkeypatch, capfd):

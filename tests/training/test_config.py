@@ -235,15 +235,29 @@ def test_the_precision_that_fits_each_device(monkeypatch):
         assert machine.make_accelerator("cpu").mixed_precision == wanted[2]  # also a second time
 
 
+def test_an_out_that_cannot_be_made_is_said_in_one_sentence(config, tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    said = r"out cannot be .*new \(Permission denied\): choose another out"
+    with pytest.raises(PermissionError, match=said):
+        next(train(replace(config, out=tmp_path / "new")))
+
+
 def test_what_the_machine_lacks_is_said_before_the_work(config, monkeypatch, tmp_path, caplog):
     with pytest.raises(
         ValueError, match=r"device must be one that this machine has: cpu.* \(got 'tpu'\)"
     ):
         next(train(replace(config, device="tpu")))
-    monkeypatch.setattr(machine, "memory_of", lambda device: (2**20, 2**20))
+    need = machine.step_memory(config.network(), config.batch_size)
+    monkeypatch.setattr(machine, "memory_of", lambda device: (0, need // 5))
+    with pytest.raises(MemoryError, match="are needed and this machine has .*: lower batch_size"):
+        next(train(config))
+    monkeypatch.setattr(machine, "memory_of", lambda device: (0, need // 3))
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     list(train(replace(config, steps=1)))
-    assert re.search(r"MiB are needed and this machine has 1 MiB: lower batch_size", caplog.text)
+    assert re.search(r"MiB are needed and this machine has \d+ MiB: lower batch_size", caplog.text)
     assert "checkpoints take" in caplog.text
     monkeypatch.setenv("CXX", "no compiler")
     monkeypatch.setenv("PATH", str(tmp_path))

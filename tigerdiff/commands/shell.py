@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,16 @@ def open_streams() -> None:
 
 def check_place(out: Path) -> None:
     """Make the folder of a file; raise OSError if it cannot be one, or cannot be written to."""
+    if out.is_dir():
+        raise IsADirectoryError(f"{out} is a folder: choose another --out")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out.parent).close()  # what the system says of rights may be more
     except (FileExistsError, NotADirectoryError):
         raise NotADirectoryError(f"{out.parent} is no folder: choose another --out") from None
-    if not os.access(out.parent, os.W_OK):
-        raise PermissionError(f"{out.parent} cannot be written to: choose another --out")
+    except OSError as error:
+        what = f"{out.parent} cannot be written to ({error.strerror})"
+        raise PermissionError(f"{what}: choose another --out") from None
 
 
 def go_on_command() -> str:

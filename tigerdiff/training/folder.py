@@ -76,7 +76,11 @@ def locked(out: Path) -> Iterator[None]:
 
     Raise FileExistsError if another process is training in it, with its number and since when.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"out cannot be {out} ({error.strerror})"
+        raise type(error)(f"{reason}: choose another out, like runs/tigers") from error
     owner = out / ".owner.json"
     # A notebook may leave a run in the middle and start the cell again: the same process may.
     lock = FileLock(out / ".lock", timeout=0, thread_local=False, is_singleton=True)

@@ -106,6 +106,7 @@ def train(config: TrainConfig, stop: Event | None = None) -> Generator[TrainStep
         FileNotFoundError: if there are no photos, or nothing to resume from.
         FloatingPointError: if the loss or a gradient stops being finite.
         ImportError: if accelerate is missing.
+        MemoryError: if a step needs several times the memory of this machine.
         OSError: if the disk is full; the checkpoint before is kept.
     """
     with open_run(config, stop or Event()) as run:

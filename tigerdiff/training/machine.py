@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 logger = logging.getLogger(__name__)
+HOPELESS = 4  # times the machine's memory: no swapping helps
 
 
 def make_accelerator(name: str | None) -> Accelerator:
@@ -75,14 +76,17 @@ def step_memory(network: UNet, batch_size: int) -> int:
 
 
 def check_room(config: TrainConfig, network: UNet, accelerator: Accelerator) -> None:
-    """Log what a step needs; warn if memory, or the disk with all the checkpoints, is too small."""
+    """Log what a step needs; warn if memory, or the disk with all the checkpoints, is too small.
+
+    Raise MemoryError if the memory is far too small.
+    """
     need = step_memory(network, config.batch_size // accelerator.num_processes)
     logger.info("A step holds about %s in memory.", in_words(need))
     if need > (there := memory_of(accelerator.device)[1]):
-        logger.warning(
-            "%s are needed and this machine has %s: lower batch_size, channels or image_size",
-            in_words(need), in_words(there),
-        )  # fmt: skip
+        lack = f"{in_words(need)} are needed and this machine has {in_words(there)}"
+        logger.warning("%s: lower batch_size, channels or image_size", lack)
+        if need > HOPELESS * there:
+            raise MemoryError(f"{lack}: lower batch_size, channels or image_size")
     weights, folders = sum(w.nbytes for w in network.parameters()), config.keep_last + 1
     need, free = 4 * weights * folders, shutil.disk_usage(config.out).free
     if need > free:  # one checkpoint more than are kept, while it is written
