@@ -72,6 +72,7 @@ assignments: $(READY)
 	$(BIN)/python instructor/assignments/make.py $(COURSE) $(if $(ROSTER),--roster $(ROSTER))
 
 offline: book
+	$(BIN)/python tools/slides.py --fetch
 	$(BIN)/python instructor/assignments/make.py build/course
 	$(BIN)/python tools/offline.py
 

@@ -2,6 +2,7 @@
 
 python tools/slides.py             all of them, as HTML and PDF, to _build/slides
 python tools/slides.py 05_ddim     some of them
+python tools/slides.py --fetch     only reveal.js, for an archive that is used without a network
 
 Figures come from the executed pages of the book; a page that was not executed since its last
 change is executed first. reveal.js comes from npm (tools/fetch_onnxruntime.py), MathJax from the
@@ -137,6 +138,9 @@ def main(names: list[str]) -> None:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
+        if sys.argv[1:] == ["--fetch"]:
+            fetch_onnxruntime.fetch(packages=[REVEAL])
+        else:
+            main(sys.argv[1:])
     except (ConnectionError, KeyError, ValueError) as error:
         sys.exit(str(error.args[0]))
