@@ -19,7 +19,8 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
     Raises:
         ValueError: if this machine has no such device; it names those that there are.
     """
-    here = torch.accelerator.current_accelerator(check_available=True)
+    there_is_one = torch.accelerator.is_available()
+    here = torch.accelerator.current_accelerator() if there_is_one else None
     if name is None:
         return here or torch.device("cpu")
     there = ["cpu"]
