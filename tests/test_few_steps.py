@@ -1,9 +1,10 @@
 """Distillation: one step of the student leads where several steps of the teacher lead."""
 
-import copy
+import json
 import sys
 from itertools import pairwise
 
+import measure_fast
 import numpy as np
 import pytest
 import torch
@@ -158,4 +159,29 @@ def test_a_distillation_that_was_cut_off_goes_on_exactly(small, monkeypatch, tmp
     drawn = td.sample(shipped, schedule, 2, size=16, steps=4, progress=False)
     teacher = td.load_pretrained(tmp_path / "ddpm-tiger-32")[0]
     assert (drawn != td.sample(teacher, schedule, 2, size=16, steps=4, progress=False)).any()
-    assert copy.deepcopy(shipped.classes) == teacher.classes
+    assert shipped.classes == teacher.classes
+
+
+def test_students_and_teacher_are_measured_and_the_card_written(small, monkeypatch, tmp_path):
+    small("run")
+    monkeypatch.setattr("tigerdiff.pretrained.load.WEIGHTS", tmp_path / "shipped")
+    for name, value in {
+        "WEIGHTS": tmp_path / "shipped",
+        "RESULTS": tmp_path,
+        "TEACHER_STEPS": (1,),
+        "STUDENTS": (4, 2),
+        "OFF_GRID": (2,),
+    }.items():
+        monkeypatch.setattr(measure_fast, name, value)
+    command = ["measure_fast.py", "ddpm-tiger-32-fast", "--run", "run", "-n", "20"]
+    monkeypatch.setattr(sys, "argv", command)
+    measure_fast.main()
+    card = td.read_card(tmp_path / "shipped/ddpm-tiger-32-fast")
+    measures = card["measures"]
+    assert measures == json.loads((tmp_path / "ddpm-tiger-32-fast.json").read_text())["rows"]
+    assert set(measures) == {
+        "teacher 1", "student 4", "student 2", "student 4 in 2", "painted"
+    }  # fmt: skip
+    assert measures["painted"]["frechet"] < measures["student 4"]["frechet"]
+    assert measures["student 2"]["frechet"] != measures["student 4 in 2"]["frechet"]
+    assert card["sampler_steps"] == 4 and card["measured"]["n"] == 20
