@@ -116,11 +116,15 @@ def test_a_part_that_does_not_exist_is_refused(monkeypatch, capsys):
     assert "no part is called speed" in capsys.readouterr().err
 
 
-def test_a_page_is_run_as_plain_python_and_its_last_value_is_shown(monkeypatch, tmp_path):
+@pytest.mark.parametrize("ipython", [True, False])
+def test_a_page_is_run_as_plain_python_and_its_last_value_is_shown(ipython, monkeypatch, tmp_path):
     """Its first cell, which installs, is left out; a cell that fails is named."""
     made = []
     monkeypatch.setattr(chapters, "shown", made.append)
     monkeypatch.setattr("IPython.display.display", None)  # put back at the end
+    if not ipython:
+        for name in ("IPython", "IPython.display"):
+            monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(chapters, "PAGES", tmp_path)
     monkeypatch.chdir(tmp_path)
     shows = "from IPython.display import display\nhandle = display(1)\nhandle.update(2)"
