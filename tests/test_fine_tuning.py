@@ -1,11 +1,13 @@
 """Chapter 10's adapter: the page's own cells, against the formula, peft and diffusers."""
 
+import hashlib
+import json
 import math
 from copy import deepcopy
 
 import pytest
 import torch
-from measure_lora import page
+from measure_lora import OUT, RANKS, RUNS, page
 from peft import LoraConfig
 from peft.tuners.lora import Linear as PeftLinear
 from safetensors.torch import load_file
@@ -110,6 +112,15 @@ def test_only_the_adapters_are_trained(ft):
     reached = {name for name, p in network.named_parameters() if p.grad is not None}
     assert {name.rpartition(".")[2] for name in reached} == {"A", "B"}
     assert_close(network.to_q.linear.weight, before["to_q.weight"])
+
+
+def test_what_was_measured_is_of_these_weights_and_complete():
+    result = json.loads(OUT.read_text())
+    weights = OUT.parent / "unet/diffusion_pytorch_model.safetensors"
+    assert result["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    for run in RUNS:
+        assert any(run.items() <= row.items() for row in result["tiger"]), run
+    assert [row["rank"] for row in result["combination"]] == [None, *RANKS]
 
 
 @pytest.mark.slow
