@@ -6,6 +6,7 @@
   const naturalWidth = (inner) => {
     const grid = inner.querySelector(".tigerdiff-grid");
     if (!grid) return "max-content";
+    grid.style.setProperty("--min", "1rem"); // the row stays a row; it is made smaller as a whole
     const style = getComputedStyle(grid);
     const wipe = grid.matches(".tigerdiff-wipe") && window.matchMedia("screen").matches;
     const columns = wipe ? 1 : Number(style.getPropertyValue("--n"));
