@@ -2,9 +2,12 @@
 
 import json
 import sys
+import types
 from itertools import pairwise
+from pathlib import Path
 
 import measure_fast
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -185,3 +188,56 @@ def test_students_and_teacher_are_measured_and_the_card_written(small, monkeypat
     assert measures["painted"]["frechet"] < measures["student 4"]["frechet"]
     assert measures["student 2"]["frechet"] != measures["student 4 in 2"]["frechet"]
     assert card["sampler_steps"] == 4 and card["measured"]["n"] == 20
+
+
+@pytest.fixture(scope="module")
+def page():
+    """The names that the page's cells define: the paw, its exact guess, paths, the network."""
+    path = Path(__file__).parent.parent / "book/09_few_steps.ipynb"
+    cells = {cell.id: cell.source for cell in nbformat.read(path, as_version=4).cells}
+    names = {}
+    for cell in ("few-002", "few-005", "few-010", "few-018"):
+        source = cells[cell]
+        if cell == "few-018":  # what follows checks a picture of the page
+            source = source.split("untrained =")[0]
+        exec(source, names)
+    return types.SimpleNamespace(**names)
+
+
+def test_the_guess_is_the_mean_over_the_paw_by_quadrature(page):
+    line = torch.linspace(-5, 5, 801, dtype=torch.float64)
+    x0 = torch.cartesian_prod(line, line)
+    density = sum(
+        share / width**2 * torch.exp(-(x0 - centre).square().sum(1) / (2 * width**2))
+        for share, width, centre in zip(page.shares, page.widths, page.centres.double())
+    )
+    places = torch.tensor([[0.3, 0.1], [-1.0, 0.8], [2.0, -1.0]], dtype=torch.float64)
+    for s in (0.2, 1.0):
+        for y in places:
+            weight = density * torch.exp(-(x0 - y).square().sum(1) / (2 * s**2))
+            mean = (weight[:, None] * x0).sum(0) / weight.sum()
+            found = page.guess(y[None], torch.tensor([s], dtype=torch.float64))[0]
+            assert_close(found, mean, rtol=1e-5, atol=1e-5)
+
+
+def test_paths_of_one_normal_distribution_end_where_the_formula_says(page, monkeypatch):
+    width = 0.7
+    pad = {"centres": torch.zeros(1, 2), "widths": torch.tensor([width]), "shares": torch.ones(1)}
+    for name, value in pad.items():
+        monkeypatch.setitem(page.guess.__globals__, name, value)
+    y = page.top * torch.randn(50, 2, generator=torch.Generator().manual_seed(0)).double()
+    exact = width * y / (width**2 + page.top**2) ** 0.5
+    assert_close(page.whole_path(y)[-1], exact, rtol=0, atol=2e-3)
+
+
+def test_a_consistency_model_keeps_its_boundary_and_can_be_exact(page):
+    y = torch.randn(200, 2, generator=torch.Generator().manual_seed(1))
+    zero, s, c = torch.zeros(200), torch.linspace(0.01, 5, 200), page.c
+    assert_close(page.consistent(page.Jump(), y, zero), y, rtol=0, atol=0)
+
+    def right_for_normal_data(y, s):
+        root = (s[:, None] ** 2 + c**2).sqrt()
+        return y / root * (root - c) / s[:, None]
+
+    exact = c * y / (s[:, None] ** 2 + c**2).sqrt()
+    assert_close(page.consistent(right_for_normal_data, y, s), exact, rtol=1e-3, atol=1e-3)
