@@ -13,7 +13,8 @@ FOLDER = Path(__file__).parent.parent / "build/gpu-wheels"
 PYTHON = "3.12"
 # diffusers with its own needs, the peer with its own, and small ones that images leave out.
 NAMES = (
-    *("diffusers>=0.31", "importlib_metadata<9", "zipp", "platformdirs", "lazy_loader", "psutil"),
+    *("diffusers>=0.31", "peft>=0.13", "importlib_metadata<9", "zipp", "platformdirs"),
+    *("lazy_loader", "psutil"),
     *("denoising-diffusion-pytorch>=2.3", "ema-pytorch", "pytorch-fid", "einops"),
 )
 LARGEST = 60e6
