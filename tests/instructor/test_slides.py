@@ -15,6 +15,10 @@ from pypdf import PdfReader
 from repository_url import slug as slug_of
 
 DECKS = [name for name in numbered_chapters() if outline_of(name).exists()]
+SHOWS = {
+    "cell": r"td\.(show_images|table|wipe|player|two_way_choice|\w+_slider)\(|^slider$",
+    "print": r"print\(|td\.settings\(|^timesteps\(",
+}
 OUTSIDE = """() => {
   const stage = document.querySelector("section.present .stage");
   const [frame, foot] = [stage, stage.querySelector(".foot")].map((x) => x.getBoundingClientRect());
@@ -54,6 +58,7 @@ def test_outlines_name_what_is_there(name):
         what, (key, *rest) = found[1], found[2].split()
         if what in ("cell", "print", "code"):
             assert cells[key].cell_type == "code", line
+            assert re.search(SHOWS.get(what, ""), cells[key].source, re.M), line
         if what == "code" and rest:
             parts = [getattr(node, "name", "") for node in ast.parse(cells[key].source).body]
             assert rest[0] in parts, line
