@@ -61,7 +61,7 @@ WRONG = {
     "tensor": [None, "a", 3, [1]],
     "sequence": [None, 3, object()],
     "path": [None, 3, 2.5, "", [], b"x", "~no such user/x"],
-    "device": [3, 2.5, "", "tpu", "cuda:7", "cuda:-1", [], *ABSENT],
+    "device": [3, 2.5, "", "tpu", "cpu:x", "cuda:7", "cuda:-1", [], *ABSENT],
     "function": [None, "a", 3, []],
     "picture": [None, "x.png", 3, [], X[0].to(torch.complex64), X[0, :2], 300 * X[0], X[0, :, :0]],
     "part": [None, "7", -0.1, 2, math.nan, [0.5], torch.tensor([3.0, 9.0]), torch.tensor([0.5])],
@@ -313,6 +313,12 @@ def test_a_wrong_argument_is_named_in_one_sentence(function):
             assert "tigerdiff" in frames[-1].filename, (argument, value, said)
         else:
             pytest.fail(f"{argument}={value!r} was taken")
+
+
+def test_a_processor_may_have_a_number():
+    """As torchrun gives it."""
+    assert td.has_bfloat16("cpu:0") == td.has_bfloat16("cpu")
+    assert len(next(td.batches(BYTES, 2, device=torch.device("cpu", 0)))) == 2
 
 
 def test_every_public_function_is_tried():

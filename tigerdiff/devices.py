@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import torch
@@ -27,10 +28,12 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
     if here:
         numbers = range(torch.accelerator.device_count())
         there += [here.type, *(f"{here.type}:{k}" for k in numbers)]
-    if not isinstance(name, (str, torch.device)) or str(name) not in [*there, "meta"]:
-        listed = ", ".join(there)
-        raise ValueError(f"device must be one that this machine has: {listed} (got {name!r})")
-    return torch.device(name)
+    known = isinstance(name, (str, torch.device))
+    if known and (str(name) in there or str(name).partition(":")[0] in ("cpu", "meta")):
+        with contextlib.suppress(RuntimeError):  # what follows the colon may be no number
+            return torch.device(name)
+    listed = ", ".join(there)
+    raise ValueError(f"device must be one that this machine has: {listed} (got {name!r})")
 
 
 def has_bfloat16(device: torch.device | str | None = None) -> bool:

@@ -461,7 +461,7 @@ def test_errors_are_one_sentence(finished, photos, tmp_path, tigerdiff_says):
         (["evaluate", "--images", photos, "--steps", 5], "go with --checkpoint"),
         (["evaluate", "--images", tmp_path / "no"], "no does not exist"),
         (["evaluate", "--checkpoint", tmp_path / "no"], "no does not exist"),
-        (["evaluate", "--images", photos, "--out", damaged], "damaged exists and is not of this"),
+        (["evaluate", "--images", photos, "--out", damaged], "damaged is a folder: choose"),
         ([*train, "--schedule", "bar"], "schedule must be 'linear' or 'cosine'"),
         ([*train, "--prediction", "foo"], "prediction must be 'eps', 'x0' or 'v'"),
         ([*train, "--dropout", 1], "dropout must be at least 0 and below 1"),
