@@ -748,6 +748,7 @@ def test_a_readers_picture_is_noised_and_drawn_on(tab, origin, tmp_path):
     Image.fromarray(td.paint_tiger(96).permute(1, 2, 0).numpy()).save(path)
     part = opened(tab, origin, "photo")
     assert part.get_by_role("button", name="Let the model draw").is_disabled()
+    wait_for(part, "Choose a photo first.")
     part.locator("input[type=file]").set_input_files(path)
     wait_for(part, "my cat.png is ready.")
     noisy = picture(part, 1)

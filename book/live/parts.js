@@ -194,9 +194,9 @@ function downloads(view, name, tell) {
 const inMegabytes = (bytes) => `${(bytes / 1e6).toFixed(0)} MB`;
 
 // The line that says what happens, and the bar beside it; at first, how much the first press loads.
-function progress(model) {
+function progress(model, before = "") {
   const size = model && engine.missing(model);
-  const status = make("p", { role: "status", class: "live-status" }, size ? `The first picture loads ${inMegabytes(size)}.` : "");
+  const status = make("p", { role: "status", class: "live-status" }, size ? `${before}The first picture loads ${inMegabytes(size)}.` : before);
   const bar = make("progress", { max: 1, value: 0, hidden: true, "aria-label": "Progress" });
   return {
     elements: [bar, status],

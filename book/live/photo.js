@@ -58,7 +58,7 @@ function mountPhoto(root) {
   const own = canvas(size, "your picture, not chosen yet");
   const view = trajectory(size);
   view.pictures.prepend(figure(own, `your picture at ${size} pixels`));
-  const report = progress(model);
+  const report = progress(model, "Choose a photo first. ");
   const row = make("div", { class: "live-pictures" });
   let [x0, name] = [null, "picture"];
   const save = downloads(view, () => `${name}-as-tiger`, report.tell);
