@@ -140,6 +140,15 @@ class Model(NamedTuple):
 MODELS = (
     Model("ddpm-tiger-64", "64 pixels", pixel_model, "ddpm-tiger-64"),
     Model("ddpm-tiger-32", "32 pixels, with attributes", pixel_model, "ddpm-tiger-32"),
+    Model(
+        "ddpm-tiger-32-fast",
+        "32 pixels, in few steps",
+        pixel_model,
+        "ddpm-tiger-32-fast",
+        sampler="ddim",
+        steps=4,
+        guidance_scale=1,
+    ),
     Model("mini-sd-tiger", "from words", text_model, "mini", steps=12, guidance_scale=3),
 )
 
