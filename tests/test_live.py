@@ -895,26 +895,42 @@ def test_a_chapter_chooses_network_sampler_and_steps(tab, site):
     (site / "chapter.html").write_text(page, encoding="utf-8")
     tab.goto(f"{site.as_uri()}/chapter.html")
     part = tab.locator("[data-live=noise]")
-    assert part.get_by_label("Network", exact=True).is_hidden()
+    assert part.get_by_role("combobox", name="Network").count() == 0, "it is not offered"
     assert part.get_by_label("Sampler").input_value() == "ddpm"
     assert part.get_by_label("Steps", exact=True).input_value() == "25"
 
 
+def test_networks_of_one_size_share_their_noise(noise):
+    which = noise.get_by_role("combobox", name="Network")
+    again = noise.get_by_role("button", name="Again with the same noise")
+    which.select_option("ddpm-tiger-32")
+    noise.get_by_label("Steps", exact=True).fill("2")
+    press(noise, "Draw a tiger")
+    wait_for(noise, "Done: DPM-Solver++, 2 steps, seed 11")
+    which.select_option("ddpm-tiger-64")
+    assert again.is_disabled()
+    which.select_option("ddpm-tiger-32-fast")
+    assert again.is_enabled()
+    again.click()
+    wait_for(noise, "Done: DDIM, 4 steps, seed 11")
+    noise.get_by_text(
+        "first: 32 pixels, with attributes; DPM-Solver++, 2 steps, seed 11"
+    ).wait_for()
+
+
 def test_a_network_brings_the_sampler_and_the_steps_that_it_draws_with(noise):
-    models = {model["name"]: model for model in noise.page.evaluate("tigerdiffLive.models")}
-    for name in (
-        noise.get_by_label("Network", exact=True)
-        .locator("option")
-        .evaluate_all("all => all.map(option => option.value)")
-    ):
-        noise.get_by_label("Network", exact=True).select_option(name)
-        assert noise.get_by_label("Sampler").input_value() == models[name]["sampler"]
-        assert noise.get_by_label("Steps", exact=True).input_value() == str(models[name]["steps"])
-        scale = noise.get_by_label("Guidance scale")
-        if models[name]["conditions"] and models[name]["guidance_scale"] > 1:
-            assert float(scale.input_value()) == models[name]["guidance_scale"]
-        else:
-            assert scale.is_hidden()
+    which = noise.get_by_role("combobox", name="Network")
+    names = which.locator("option").evaluate_all("all => all.map(option => option.value)")
+    assert names == [m.name for m in export_onnx.MODELS if m.make is export_onnx.pixel_model]
+    for model in export_onnx.MODELS[: len(names)]:
+        which.select_option(model.name)
+        assert noise.get_by_label("Sampler").input_value() == model.sampler
+        assert noise.get_by_label("Steps", exact=True).input_value() == str(model.steps)
+        scale = noise.get_by_role("slider", name="Guidance scale")
+        guided = model.name != "ddpm-tiger-64" and model.guidance_scale > 1
+        assert scale.count() == guided
+        if guided:
+            assert float(scale.input_value()) == model.guidance_scale
 
 
 def test_the_playground_takes_the_colours_of_the_theme(tab, server):

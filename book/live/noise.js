@@ -30,7 +30,11 @@ function mountNoise(root) {
     attributes.replaceChildren(...condition.elements);
     attributes.hidden = condition.elements.length === 0;
   };
-  which.control.addEventListener("change", () => (adapt(), fields.set(model())));
+  which.control.addEventListener("change", () => {
+    adapt();
+    fields.set(model());
+    turn(again, drawn?.model.shape[1] === model().shape[1]); // another size takes other noise
+  });
   adapt();
 
   const view = trajectory(models[0]?.shape[1] ?? 64);
@@ -48,8 +52,9 @@ function mountNoise(root) {
       const request = { model: model(), ...fields.read(), ...condition.read() };
       if (keep) {
         paint(kept, view.frames.at(-1).x0);
-        first.querySelector("figcaption").textContent = `first: ${view.what}`;
-        kept.setAttribute("aria-label", `The first picture: ${view.what}`);
+        const before = drawn.model === model() ? view.what : `${drawn.model.title}; ${view.what}`;
+        first.querySelector("figcaption").textContent = `first: ${before}`;
+        kept.setAttribute("aria-label", `The first picture: ${before}`);
         fields.seed.control.value = request.seed = drawn.seed;
       }
       first.hidden = !keep;
