@@ -526,8 +526,13 @@ def test_ctrl_c_ends_the_download(fake_hub, monkeypatch):
     ended = threading.Event()
 
     monkeypatch.setattr(_hub.subprocess, "run", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        from_hub()
+    # A shell starts what runs in its background with SIGINT ignored, and nothing would end this.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            from_hub()
+    finally:
+        signal.signal(signal.SIGINT, before)
     monkeypatch.undo()
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert "snapshot_download" not in running.stdout
