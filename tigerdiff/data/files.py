@@ -56,6 +56,7 @@ def read_picture(path: Path, size: int | None = None) -> tuple[Tensor, tuple[int
             profile = image.info.get("icc_profile")
             while image.info.get("exif", b"").startswith(2 * b"Exif\0\0"):  # as some cameras write
                 image.info["exif"] = image.info["exif"][6:]
+                image.getexif().load(image.info["exif"])  # an older Pillow has read it already
             ImageOps.exif_transpose(image, in_place=True)
             flat = flatten(image)
             return to_tensor(to_srgb(square(flat, size) if size else flat, profile)), stored
