@@ -48,7 +48,9 @@ SLIDERS = re.compile(r"\btd\.(timestep_slider|compare_slider|wipe|player)\(")
 
 def run(*command: object, **options: object) -> str:
     """Run a command, and stop with what it says if it fails."""
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, **options)
+    own = {k: x for k, x in os.environ.items() if k != "PYTHONPATH"}  # or pip sees this checkout
+    options = {"capture_output": True, "text": True, "env": own} | options
+    done = subprocess.run([*map(str, command)], check=False, **options)
     if done.returncode:
         sys.exit(f"{command[0]} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.stdout
