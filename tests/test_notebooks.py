@@ -29,6 +29,7 @@ from jupyter_cache import get_cache
 from nbval.plugin import IPyNbCell, nocolors
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from pybtex.database import parse_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from tigerdiff import NoiseSchedule, UNet, diffusion_loss
@@ -382,6 +383,17 @@ def test_a_chapter_can_be_read_in_an_hour(path):
     before = cells[: heads.index(True)]
     assert len(before) <= most_cells
     assert sum(words(c.source) for c in before if c.cell_type == "markdown") <= most_words
+
+
+def test_each_source_that_is_cited_is_listed():
+    listed = set(parse_file(ROOT / "book/references.bib").entries)
+    cited = [
+        key.strip()
+        for page in [*(ROOT / "book").rglob("*.md"), *NOTEBOOKS]
+        for keys in re.findall(r"{cite:[a-z]+}`([^`]+)`", page.read_text(encoding="utf-8"))
+        for key in keys.split(",")
+    ]
+    assert len(cited) > 50 and set(cited) <= listed
 
 
 @every_notebook
