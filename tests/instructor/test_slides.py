@@ -7,10 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import nbformat
 import pytest
 import yaml
-from chromium import find
-from execute_pages import CACHE, ROOT, source_of
+from execute_pages import ROOT, source_of
 from outlines import LINE, book_equations, fill, numbered_chapters, outline_of, read_chapter
-from playwright.sync_api import sync_playwright
 from pypdf import PdfReader
 from repository_url import slug as slug_of
 
@@ -101,20 +99,11 @@ def test_equations_have_the_numbers_of_the_book():
 
 
 @pytest.fixture(scope="module")
-def decks():
-    """The decks as make slides builds them, without the PDFs."""
+def decks(built_book):
+    """The decks as make slides builds them from the book's executed pages, without the PDFs."""
     import slides
 
-    if not CACHE.exists():
-        pytest.fail("The slides show what the pages have drawn: run make book first.")
     return slides.write_decks(DECKS)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = find()
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
 
 
 def open_deck(browser, path, **options):
