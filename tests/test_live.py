@@ -33,7 +33,7 @@ CHAPTERS = {
     "05_ddim": "compare",
     "06_stable_diffusion": "words",
 }
-PAGE = f"""<!doctype html><html lang="en"><title>Live</title>
+PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Live</title>
 <link rel="stylesheet" href="live/live.css"><script src="live/live.js" defer></script>
 <main>{"".join(f'<div class="live" data-live="{name}"></div>' for name in PARTS)}</main>"""
 
@@ -520,10 +520,16 @@ def test_a_reader_draws_looks_back_and_draws_again(tab, origin):
     scrub = part.get_by_label("Look back")
     assert scrub.get_attribute("aria-valuetext") == "step 4 of 4, t = 0"
     scrub.press("Home")
-    assert scrub.get_attribute("aria-valuetext") == "step 0 of 4, t = 1000"
+    assert scrub.get_attribute("aria-valuetext") == (
+        "step 0 of 4, t = 1000: pure noise, and the network's first guess"
+    )
     assert picture(part) != first
     scrub.press("End")
-    assert picture(part) == first
+    assert picture(part) == first == picture(part, -2)
+    assert part.locator("figcaption:visible").all_inner_texts() == [
+        "finished picture x₀",
+        "the same: nothing is left to predict",
+    ]
 
     part.get_by_label("Sampler").select_option("ddim")
     part.get_by_label("Seed of the noise").fill("99")
@@ -538,10 +544,15 @@ def test_a_reader_draws_looks_back_and_draws_again(tab, origin):
     wait_for(part, "Done: DPM-Solver++, 4 steps, seed 11, in")
     assert picture(part) == first, "a seed is a picture"
 
-    for name, kind in (("PNG", b"\x89PNG"), ("GIF", b"GIF89a")):
+    for name, kind, about in (
+        ("Save as PNG", b"\x89PNG", " (enlarged 4 times)."),
+        ("Save the steps as a film", b"GIF89a", ", 5 frames: the clean picture that"),
+    ):
         with tab.expect_download() as download:
-            press(part, f"Save as {name}")
-        assert download.value.suggested_filename == f"tiger-11.{name.lower()}"
+            press(part, name)
+        file = download.value.suggested_filename
+        assert file.startswith("tiger-11-dpm-solver-4-steps.")
+        wait_for(part, f"Saved {file}{about}")
         assert Path(download.value.path()).read_bytes().startswith(kind)
 
     assert tab.errors == []
@@ -555,7 +566,7 @@ def test_a_drawing_stops_when_asked_and_the_next_one_works(noise):
     wait_for(noise, "Drawing")
     noise.page.wait_for_function("document.querySelector('progress').value > 0.003")
     press(noise, "Stop")
-    wait_for(noise, "Stopped.")
+    wait_for(noise, re.compile(r"Stopped at step \d+ of 500. Press “Draw a tiger” to start again."))
     noise.get_by_label("Steps", exact=True).fill("2")
     press(noise, "Draw a tiger")
     wait_for(noise, "Done: DPM-Solver++, 2 steps")
@@ -584,11 +595,16 @@ def test_a_second_press_while_it_draws_does_nothing_and_the_keyboard_stays_where
 
 def test_two_parts_share_what_is_loaded_and_wait_for_each_other(tab, server):
     noise, photo = opened(tab, server, "noise"), tab.locator("[data-live=compare]")
+    words = tab.locator("[data-live=words] .live-status")
     for part in (noise, photo):
         part.get_by_label("Steps", exact=True).fill("2")
     press(noise, "Draw a tiger")
+    assert "The first picture loads" in words.inner_text()
+    before = words.inner_text()
     press(photo, "Draw with all three")
+    wait_for(photo, "Another part of this page is loading too")
     wait_for(noise, "Done: DPM-Solver++, 2 steps")
+    assert words.inner_text() != before, "less is missing now"
     wait_for(photo, "Done: three pictures from the noise of seed 11.")
     scripts = [url for url in tab.asked if url.endswith(".js")]
     assert len(scripts) == len(set(scripts)) > 10
@@ -602,7 +618,7 @@ def test_stop_works_while_it_loads_even_if_nothing_arrives(tab, noise):
     while not held:
         tab.wait_for_timeout(50)
     press(noise, "Stop")
-    wait_for(noise, "Stopped.")
+    wait_for(noise, "Stopped before the first step.")
     held[0].continue_()
     noise.get_by_label("Steps", exact=True).fill("2")
     press(noise, "Draw a tiger")
@@ -656,7 +672,7 @@ def test_another_device_ends_what_is_drawn_and_the_next_one_works(noise):
     press(noise, "Draw a tiger")
     noise.page.wait_for_function("document.querySelector('progress').value > 0.003")
     noise.page.evaluate("tigerdiffLive.engine.move('wasm')")
-    wait_for(noise, "Stopped.")
+    wait_for(noise, "Stopped at step")
     noise.get_by_label("Steps", exact=True).fill("2")
     press(noise, "Draw a tiger")
     wait_for(noise, "Done: DPM-Solver++, 2 steps")
@@ -747,7 +763,7 @@ def test_a_readers_picture_is_noised_and_drawn_on(tab, origin, tmp_path):
     path = tmp_path / "my cat.png"
     Image.fromarray(td.paint_tiger(96).permute(1, 2, 0).numpy()).save(path)
     part = opened(tab, origin, "photo")
-    assert part.get_by_role("button", name="Let the model draw").is_disabled()
+    assert part.get_by_role("button", name="Make it a tiger").is_disabled()
     wait_for(part, "Choose a photo first.")
     part.locator("input[type=file]").set_input_files(path)
     wait_for(part, "my cat.png is ready.")
@@ -755,7 +771,7 @@ def test_a_readers_picture_is_noised_and_drawn_on(tab, origin, tmp_path):
     part.get_by_label("Strength").fill("0.3")
     assert picture(part, 1) != noisy
     part.get_by_label("Steps", exact=True).fill("2")
-    press(part, "Let the model draw from here")
+    press(part, "Make it a tiger")
     wait_for(part, "Done: from t = 300 of 1000, DPM-Solver++, 2 steps")
     wait_for(part, "Likeness to your picture: 0.9")
     part.get_by_label("Strength").fill("0.35")
@@ -768,6 +784,27 @@ def test_a_readers_picture_is_noised_and_drawn_on(tab, origin, tmp_path):
     found = [float(text.rpartition(" ")[2]) for text in texts if "likeness" in text]
     assert len(found) == 4
     assert found == sorted(found, reverse=True), "more noise, less likeness"
+    wait_for(part, "Done: four strengths, below. Press one to see it large and save it.")
+    strength, large = (
+        part.get_by_role("slider", name="Strength"),
+        part.locator(".live-trajectory canvas").last,
+    )
+    small = part.locator("button canvas")
+    shown = "canvas => canvas.toDataURL()"
+    assert strength.input_value() == "0.3", "the strength of the four that is nearest to 35 %"
+    assert large.evaluate(shown) == small.first.evaluate(shown)
+    press(part, "Show large: strength 70 %")
+    assert strength.input_value() == "0.7"
+    assert strength.get_attribute("aria-valuetext").startswith("70 %: the noise of time t = 700")
+    assert large.evaluate(shown) == small.nth(2).evaluate(shown) != small.first.evaluate(shown)
+    with tab.expect_download() as download:
+        press(part, "Save as PNG")
+    file = download.value.suggested_filename
+    assert file.startswith("my cat-as-tiger-70-percent-11-")
+    saved = Image.open(download.value.path()).resize((64, 64), Image.Resampling.NEAREST)
+    expected = small.nth(2).evaluate("c => [...c.getContext('2d').getImageData(0, 0, 64, 64).data]")
+    assert np.array_equal(np.array(saved.convert("RGB")).transpose(2, 0, 1), rgb(expected))
+    wait_for(part, f"Saved {file}")
     assert all(url.startswith((origin, "blob:")) for url in tab.asked)
 
 
@@ -778,14 +815,14 @@ def test_another_picture_ends_the_drawing_from_the_first(tab, server, tmp_path):
     part.locator("input[type=file]").set_input_files(tmp_path / "first.png")
     wait_for(part, "first.png is ready.")
     part.get_by_label("Steps", exact=True).fill("500")
-    press(part, "Let the model draw from here")
+    press(part, "Make it a tiger")
     tab.wait_for_function("document.querySelector('[data-live=photo] progress').value > 0.003")
     part.get_by_label("Strength").fill("0.3")
     part.locator("input[type=file]").set_input_files(tmp_path / "second.png")
     wait_for(part, "second.png is ready.")
-    assert part.get_by_role("button", name="Let the model draw").is_enabled()
+    assert part.get_by_role("button", name="Make it a tiger").is_enabled()
     part.get_by_label("Steps", exact=True).fill("2")
-    press(part, "Let the model draw from here")
+    press(part, "Make it a tiger")
     wait_for(part, "Done: from t = 300 of 1000, DPM-Solver++, 2 steps")
     wait_for(part, "Likeness to your picture")
     assert tab.errors == []
@@ -822,8 +859,14 @@ def test_a_file_that_does_not_fit_is_refused_in_one_sentence(name, sentence, tab
     Image.new("1", (10_000, 10_000)).save(tmp_path / "huge.png")
     part = opened(tab, server, "photo")
     part.locator("input[type=file]").set_input_files(tmp_path / name)
-    wait_for(part, sentence)
-    assert part.get_by_role("button", name="Let the model draw").is_disabled()
+    part.get_by_text(sentence).wait_for()
+    assert part.get_by_role("button", name="Make it a tiger").is_disabled()
+    Image.new("RGB", (80, 80), "red").save(tmp_path / "cat.png")
+    part.locator("input[type=file]").set_input_files(tmp_path / "cat.png")
+    wait_for(part, "cat.png is ready.")
+    assert part.get_by_text(sentence).count() == 0
+    part.locator("input[type=file]").set_input_files(tmp_path / name)
+    part.get_by_text("cat.png, chosen before, is still in use.").wait_for()
 
 
 def test_words_become_a_tiger(tab, origin):
@@ -860,7 +903,9 @@ def test_three_samplers_draw_from_the_same_noise(tab, origin):
     assert len(set(first)) == 3
     scrub = part.get_by_label("Look back")
     scrub.press("Home")
-    assert scrub.get_attribute("aria-valuetext") == "step 0 of 3, t = 1000"
+    assert scrub.get_attribute("aria-valuetext") == (
+        "step 0 of 3, t = 1000: the first guess, the same for all three"
+    )
     earliest = [picture(part, k) for k in range(3)]
     assert len(set(earliest)) == 1, "one noise, one first prediction"
     scrub.press("End")

@@ -38,7 +38,7 @@ function mountCompare(root) {
   const look = () => {
     const k = Number(scrub.control.value);
     views.forEach(({ show }) => show(k));
-    const place = `step ${k} of ${views[0].frames.length - 1}, t = ${views[0].frames[k].t}`;
+    const place = `step ${k} of ${views[0].frames.length - 1}, t = ${views[0].frames[k].t}${k ? "" : ": the first guess, the same for all three"}`;
     scrub.element.querySelector("output").textContent = place;
     scrub.control.setAttribute("aria-valuetext", place);
   };

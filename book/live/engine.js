@@ -18,6 +18,8 @@ const engine = {
   parts: new Map(), // address of a file's part -> its arrival in this worker
   jobs: new Map(), // id -> what to do with an answer
   last: 0,
+  loading: new Set(), // ids of the jobs whose files arrive
+  whenLoaded: [], // functions to call when a job's files are there
 
   // Start the worker where there is none.
   start() {
@@ -43,6 +45,7 @@ const engine = {
   // nothing else. Two jobs share what is on its way.
   async load(names, id, progress) {
     const urls = names.flatMap((name) => MANIFEST.files[name].parts.map((part) => BASE + part));
+    this.loading.add(id);
     for (const [k, url] of urls.entries()) {
       const late = setTimeout(() => this.jobs.has(id) && progress(k / urls.length, SENTENCES.slow), 20_000);
       if (!this.parts.has(url)) this.parts.set(url, script(url).then((part) => this.worker?.postMessage({ type: "data", ...part })));
@@ -63,8 +66,11 @@ const engine = {
         if (answer.type === "error") reject(failure(answer.message));
         else resolve(answer);
       });
-      this.load(files, job.id, progress).then(
-        () => this.jobs.has(job.id) && this.worker.postMessage(job),
+      this.load(files, job.id, progress).finally(() => this.loading.delete(job.id)).then(
+        () => {
+          if (this.jobs.has(job.id)) this.worker.postMessage(job);
+          this.whenLoaded.forEach((tell) => tell());
+        },
         (error) => {
           this.parts.delete(error.url); // to be fetched again
           this.jobs.delete(job.id);
@@ -85,6 +91,11 @@ const engine = {
   missing(model) {
     const files = this.files(model).map((name) => MANIFEST.files[name]);
     return files.filter(({ parts }) => !parts.every((url) => this.parts.has(BASE + url))).reduce((sum, { bytes }) => sum + bytes, 0);
+  },
+
+  // Whether a job's files arrive now, and the job is not stopped.
+  isLoading() {
+    return [...this.loading].some((id) => this.jobs.has(id));
   },
 
   // Compute elsewhere from the next picture on.

@@ -43,7 +43,7 @@ function mountNoise(root) {
   first.hidden = true;
   view.pictures.prepend(first);
   const report = progress(model());
-  const save = downloads(view, () => `tiger-${drawn.seed}`, report.tell);
+  const save = downloads(view, () => `tiger-${fileWords(drawn)}`, report.tell);
   let drawn = null;
 
   const draw = async (keep) => {
@@ -68,7 +68,7 @@ function mountNoise(root) {
     }
   };
   const go = button("Draw a tiger", () => draw(false), { class: "live-main" });
-  const again = button("Again with the same noise", () => draw(true), { off: true });
+  const again = button("Again with the same noise, beside the first", () => draw(true), { off: true });
   const stop = stopButton();
   root.append(
     make("div", { class: "live-fields" }, which.element, ...fields.elements), attributes,

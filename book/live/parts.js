@@ -53,7 +53,7 @@ function seedField() {
     seed.control.value = Math.floor(Math.random() * 1e6);
     seed.control.dispatchEvent(new Event("input"));
   }, { "aria-label": "Random seed" });
-  return { ...seed, element: make("div", { class: "live-field" }, seed.element, random) };
+  return { ...seed, element: make("div", { class: "live-field" }, seed.element, random, make("span", {}, "same number, same noise")) };
 }
 
 // Sampler, steps, eta and seed, as every part of the page has them.
@@ -83,6 +83,8 @@ function samplerFields(model, use = {}) {
   };
 }
 
+// The same for the name of a file.
+const fileWords = ({ sampler, steps, eta, seed }) => `${seed}-${sampler.replace("_", "-")}-${steps}-steps${sampler === "ddim" && eta > 0 ? `-eta-${eta}` : ""}`;
 const samplerWords = ({ sampler, steps, eta }) => `${NAMES[sampler]}, ${steps} step${steps > 1 ? "s" : ""}${sampler === "ddim" && eta > 0 ? `, η = ${eta}` : ""}`;
 
 // Refuse what is no whole number within its bounds.
@@ -110,8 +112,12 @@ function figure(target, caption) {
   return make("figure", {}, target, make("figcaption", {}, caption));
 }
 
+// What the two pictures of a trajectory are called: on the way, at its start and at its end.
+const PICTURES = { noisy: "noisy picture xₜ", first: "pure noise", finished: "finished picture x₀", drawn: "the same: nothing is left to predict" };
+
 // x_t and the believed x0 side by side: live while they are computed, with a slider afterwards.
-function trajectory(size, noisy = "noisy picture xₜ") {
+function trajectory(size, names = {}) {
+  const { noisy, first, finished, drawn } = { ...PICTURES, ...names };
   const [left, right] = [canvas(size, noisy), canvas(size, "clean picture that the network predicts")];
   const scrub = slider("Look back", 0, 0, 0, 1, () => "");
   scrub.show(false);
@@ -121,12 +127,12 @@ function trajectory(size, noisy = "noisy picture xₜ") {
     if (!frame) return;
     paint(left, frame.xt);
     paint(right, frame.x0);
-    const place = `step ${frame.k} of ${view.steps}, t = ${frame.t}`;
+    const place = `step ${frame.k} of ${view.steps}, t = ${frame.t}${frame.k ? "" : `: ${first}, and the network's first guess`}`;
     scrub.element.querySelector("output").textContent = place;
     scrub.control.setAttribute("aria-valuetext", place);
     const ended = frame.t === 0;
-    captions[0].textContent = ended ? noisy.replace("noisy", "finished") : noisy;
-    captions[1].textContent = ended ? "the picture that was drawn" : "predicted clean picture";
+    captions[0].textContent = ended ? finished : noisy;
+    captions[1].textContent = ended ? drawn : "predicted clean picture";
     left.setAttribute("aria-label", `${captions[0].textContent}, ${place}`);
     right.setAttribute("aria-label", ended ? `The picture that was drawn: ${view.what}` : `clean picture that the network predicts, ${place}`);
   };
@@ -149,6 +155,11 @@ function trajectory(size, noisy = "noisy picture xₜ") {
       view.frames.push(step);
       show(view.frames.length - 1);
     },
+    // See again what was drawn before.
+    open({ frames, steps, what }) {
+      Object.assign(view, { frames, steps, what });
+      view.end();
+    },
     end() {
       scrub.control.max = view.frames.length - 1;
       scrub.control.value = view.frames.length - 1;
@@ -158,7 +169,7 @@ function trajectory(size, noisy = "noisy picture xₜ") {
   });
 }
 
-// Buttons to keep what was drawn; both are enlarged to 256 pixels.
+// Buttons to keep what was drawn, enlarged to 256 pixels; name() is that of the file.
 function downloads(view, name, tell) {
   const save = (blob, file) => {
     const link = make("a", { href: URL.createObjectURL(blob), download: file });
@@ -166,25 +177,33 @@ function downloads(view, name, tell) {
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   };
   const png = button("Save as PNG", () => {
-    const side = Math.max(256, view.right.width);
+    const scale = Math.max(1, Math.round(256 / view.right.width));
+    const side = scale * view.right.width;
+    const file = `${name()}.png`;
     const large = canvas(side, "");
     const context = large.getContext("2d");
     context.imageSmoothingEnabled = false;
     context.drawImage(view.right, 0, 0, side, side);
-    large.toBlob((blob) => save(blob, `${name()}.png`));
+    large.toBlob((blob) => {
+      save(blob, file);
+      tell(`Saved ${file}${scale > 1 ? ` (enlarged ${scale} times)` : ""}.`);
+    });
   });
-  const gif = button("Save as GIF", async () => {
+  const film = "Save the steps as a film (GIF)";
+  const gif = button(film, async () => {
     turn(gif, false);
     gif.textContent = "Making the GIF …";
     try {
-      const frames = view.frames.map(({ x0 }) => x0);
+      const [frames, file] = [view.frames.map(({ x0 }) => x0), `${name()}.gif`];
       const data = await engine.gif(frames, view.right.width, 120);
-      if (data) save(new Blob([data], { type: "image/gif" }), `${name()}.gif`);
+      if (!data) return;
+      save(new Blob([data], { type: "image/gif" }), file);
+      tell(`Saved ${file}, ${frames.length} frames: the clean picture that the network predicts at each step.`);
     } catch (error) {
       tell(sentence(error));
     } finally {
       turn(gif, true);
-      gif.textContent = "Save as GIF";
+      gif.textContent = film;
     }
   });
   const element = make("div", { class: "live-buttons", hidden: true }, png, gif);
@@ -195,8 +214,13 @@ const inMegabytes = (bytes) => `${(bytes / 1e6).toFixed(0)} MB`;
 
 // The line that says what happens, and the bar beside it; at first, how much the first press loads.
 function progress(model, before = "") {
-  const size = model && engine.missing(model);
-  const status = make("p", { role: "status", class: "live-status" }, size ? `${before}The first picture loads ${inMegabytes(size)}.` : before);
+  const first = () => {
+    const size = model && engine.missing(model);
+    return size ? `${before}The first picture loads ${inMegabytes(size)}; the parts of this page share what is loaded.` : before;
+  };
+  let begun = first();
+  const status = make("p", { role: "status", class: "live-status" }, begun);
+  engine.whenLoaded.push(() => status.textContent === begun && (status.textContent = begun = first()));
   const bar = make("progress", { max: 1, value: 0, hidden: true, "aria-label": "Progress" });
   return {
     elements: [bar, status],
@@ -220,23 +244,27 @@ const stopButton = () => button("Stop", ({ currentTarget }) => currentTarget.ons
 async function run({ request, view, what, report, start, stop }) {
   const id = engine.id();
   const size = engine.missing(request.model);
-  const loading = size ? `Loading ${inMegabytes(size)}: the network and what runs it.` : "Drawing.";
+  const loading = engine.isLoading() ? "Another part of this page is loading too; what both need is loaded once." : size ? `Loading ${inMegabytes(size)}: the network and what runs it.` : "Drawing.";
   start.forEach((each) => turn(each, false));
   turn(stop, true);
   stop.onstop = () => engine.stop(id);
   report.tell(loading);
   report.bar(0);
+  let place = "before the first step";
   view.begin(request.steps, what);
   try {
     const listen = (answer) => {
       if (answer.type === "ready") report.tell(`Drawing: ${what}.`);
-      if (answer.type === "step") view.add(answer), report.bar(answer.k / request.steps);
+      if (answer.type !== "step") return;
+      view.add(answer);
+      report.bar(answer.k / request.steps);
+      place = `at step ${answer.k} of ${request.steps}`;
     };
     const progress = (share, sentence = loading) => (report.bar(share), report.tell(sentence));
     const done = await engine.draw(request, { id, progress, listen });
     view.end();
     const each = (1000 * done.seconds) / request.steps;
-    report.tell(done.stopped ? "Stopped." : `Done: ${what}, in ${done.seconds.toFixed(1)} s (${each.toFixed(0)} ms a step, ${PLACES[engine.device]}).`);
+    report.tell(done.stopped ? `Stopped ${place}. Press “${start[0].textContent}” to start again.` : `Done: ${what}, in ${done.seconds.toFixed(1)} s (${each.toFixed(0)} ms a step, ${PLACES[engine.device]}).`);
     return !done.stopped;
   } catch (error) {
     view.end();

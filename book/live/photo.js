@@ -39,7 +39,8 @@ function from_rgba(rgba) {
 
 // How alike two pictures are: the correlation of their values, 1 for the same picture.
 function likeness(a, b) {
-  const centred = (x) => x.map((value) => value - x.reduce((sum, each) => sum + each, 0) / x.length);
+  const mean = (x) => x.reduce((sum, value) => sum + value, 0) / x.length;
+  const centred = (x, middle = mean(x)) => x.map((value) => value - middle);
   const dot = (x, y) => x.reduce((sum, value, i) => sum + value * y[i], 0);
   const [x, y] = [centred(Float64Array.from(a)), centred(Float64Array.from(b))];
   return dot(x, y) / Math.sqrt(dot(x, x) * dot(y, y) || 1);
@@ -53,22 +54,40 @@ function mountPhoto(root) {
   const fields = samplerFields(model);
   const file = make("input", { type: "file", accept: "image/*" });
   const choose = make("label", { class: "live-drop" }, make("span", {}, "Choose a photo, or drop one here. It stays in your browser."), file);
-  const strength = slider("Strength", 0.7, 0.05, 1, 0.05, (x) => `${Math.round(100 * x)} %`);
+  const problem = make("p", { role: "status", class: "live-problem" });
+  const percent = (x) => `${Math.round(100 * x)} %`;
+  const strength = slider("Strength", 0.7, 0.05, 1, 0.05, (x) => `${percent(x)}: the noise of time t = ${Math.round(T * x)} of ${T} is added, and the model starts there`);
   const start = () => Math.round(T * strength.value());
   const own = canvas(size, "your picture, not chosen yet");
-  const view = trajectory(size);
-  view.pictures.prepend(figure(own, `your picture at ${size} pixels`));
+  const view = trajectory(size, { first: "your picture with noise" });
+  view.pictures.prepend(figure(own, `your picture, cut to a square, at ${size} pixels`));
   const report = progress(model, "Choose a photo first. ");
-  const row = make("div", { class: "live-pictures" });
-  let [x0, name] = [null, "picture"];
-  const save = downloads(view, () => `${name}-as-tiger`, report.tell);
+  const row = make("div", { class: "live-pictures live-four" });
+  let [x0, chosenBefore, shown] = [null, "", null]; // shown is what was drawn and is seen large
+  const stem = () => chosenBefore.replace(/\.[^.]*$/, "");
+  const save = downloads(view, () => `${stem()}-as-tiger-${Math.round(100 * shown.share)}-percent-${fileWords(shown.request)}`, report.tell);
+
+  const set = (share) => {
+    strength.control.value = share;
+    strength.tell();
+  };
+  // Make one drawing, or none, the one that is seen large and saved; the slider says its strength.
+  const show = (result) => {
+    shown = result;
+    for (const small of row.querySelectorAll("button")) small.setAttribute("aria-pressed", String(small.result === result));
+    save.show(result !== null);
+    if (!result) return;
+    set(result.share);
+    fields.seed.control.value = result.request.seed;
+    view.open(result);
+  };
 
   const preview = () => {
     if (!x0 || !isOff(stop)) return; // while it draws, the pictures are the drawing's
     paint(own, to_rgba(x0));
     own.setAttribute("aria-label", `your picture at ${size} pixels`);
     view.begin(1, "");
-    save.show(false);
+    show(null);
     clear(view.right); // what was drawn from another noise
     view.right.setAttribute("aria-label", "not drawn yet");
     const noisy = add_noise(alpha_bar, x0, start(), normal(fields.seed.value())(x0.length));
@@ -82,12 +101,14 @@ function mountPhoto(root) {
       stop.click(); // a drawing from the picture before
       await running;
       x0 = opened;
-      name = chosen.name.replace(/\.[^.]*$/, "");
-      report.tell(`${chosen.name} is ready. Set the strength of the noise, then let the model draw.`);
+      chosenBefore = chosen.name;
+      problem.textContent = "";
+      row.replaceChildren();
+      report.tell(`${chosen.name} is ready. Set the strength of the noise, then press “Make it a tiger”.`);
       for (const each of [go, four]) turn(each, true);
       preview();
     } catch (error) {
-      report.tell(sentence(error));
+      problem.textContent = `${sentence(error)}${x0 ? ` ${chosenBefore}, chosen before, is still in use.` : ""}`;
     }
   };
   file.addEventListener("change", () => open(file.files[0]));
@@ -96,35 +117,47 @@ function mountPhoto(root) {
   strength.control.addEventListener("input", preview);
   fields.seed.control.addEventListener("input", preview);
 
-  const draw = async (from) => {
+  const draw = async (share) => {
     if (!model) throw new Failure(SENTENCES.missing);
-    const settings = fields.read();
+    const [settings, from] = [fields.read(), Math.round(T * share)];
     const request = { model, ...settings, steps: Math.min(settings.steps, from), x0, start: from };
     const what = `from t = ${from} of ${T}, ${fields.words(request)}`;
-    const whole = await run({ request, view, what, report, start: [go, four], stop });
-    save.show(whole);
-    if (!whole) return false;
-    const drawn = from_rgba(view.frames.at(-1).x0);
-    const like = likeness(drawn, request.x0).toFixed(2);
+    show(null);
+    set(share);
+    if (!(await run({ request, view, what, report, start: [go, four], stop }))) return null;
+    const like = likeness(from_rgba(view.frames.at(-1).x0), request.x0).toFixed(2);
+    const result = { share, request, what, like, frames: view.frames, steps: request.steps };
+    show(result);
     report.tell(`${report.text()} Likeness to your picture: ${like}.`);
-    return { drawn, like };
+    return result;
+  };
+  const small = (result) => {
+    const caption = `strength ${percent(result.share)}, likeness ${result.like}`;
+    const target = canvas(size, caption);
+    paint(target, result.frames.at(-1).x0);
+    const press = button("", () => isOff(stop) && (show(result), report.tell(`Shown: ${caption}.`)), { class: "live-small", "aria-label": `Show large: ${caption}` });
+    press.append(target);
+    press.result = result;
+    return figure(press, caption);
   };
   let running = Promise.resolve();
   const guarded = (action) => () => (running = action().catch((error) => report.tell(sentence(error))));
   const compare = async () => {
     row.replaceChildren();
+    const [wanted, results] = [strength.value(), []];
     for (const share of [0.3, 0.5, 0.7, 0.9]) {
-      const result = await draw(Math.round(T * share));
+      const result = await draw(share);
       if (!result) return;
-      const caption = `strength ${Math.round(100 * share)} %, likeness ${result.like}`;
-      const target = canvas(size, caption);
-      paint(target, to_rgba(result.drawn));
-      row.append(figure(target, caption));
+      results.push(result);
+      row.append(small(result));
     }
+    const far = ({ share }) => Math.abs(share - wanted);
+    show(results.reduce((nearest, each) => (far(each) < far(nearest) ? each : nearest)));
+    report.tell("Done: four strengths, below. Press one to see it large and save it.");
   };
-  const go = button("Let the model draw from here", guarded(() => draw(start())), { class: "live-main", off: true });
+  const go = button("Make it a tiger", guarded(() => draw(strength.value())), { class: "live-main", off: true });
   const four = button("Compare four strengths", guarded(compare), { off: true });
   const stop = stopButton();
-  root.append(choose, make("div", { class: "live-fields" }, strength.element, ...fields.elements),
+  root.append(choose, problem, make("div", { class: "live-fields" }, strength.element, ...fields.elements),
     make("div", { class: "live-buttons" }, go, four, stop), ...report.elements, view.element, save.element, row);
 }

@@ -55,13 +55,13 @@ function sentence_of({ Mouth, Fur, Age, Place, Time }) {
 
 // A text field that marks the words that the network does not know.
 let textFields = 0;
-function textField(label, value, model) {
+function textField(label, value, model, placeholder) {
   const id = `live-unknown-${++textFields}`;
-  const input = make("input", { type: "text", value, autocomplete: "off", spellcheck: "false", maxlength: 400, "aria-describedby": id });
+  const input = make("input", { type: "text", value, placeholder, autocomplete: "off", spellcheck: "false", maxlength: 400, "aria-describedby": id });
   const hint = make("p", { id, class: "live-unknown" });
   const check = () => {
     const words = model ? unknown_words(model.tokenizer, input.value) : [];
-    hint.replaceChildren(...words.flatMap((word, k) => [k ? ", " : "Not in the vocabulary: ", make("mark", {}, word)]), words.length ? ". The network never saw a caption with it." : "");
+    hint.replaceChildren(...words.flatMap((word, k) => [k ? ", " : "Not in the vocabulary: ", make("mark", {}, word)]), words.length ? `. The network never saw a caption with ${words.length > 1 ? "these words" : "this word"}.` : "");
     hint.hidden = words.length === 0;
   };
   input.addEventListener("input", check);
@@ -76,7 +76,7 @@ function mountWords(root) {
   const menus = Object.entries(MENUS).map(([label, values]) => choice(label, Object.keys(values).map((name) => [name, name])));
   const chosen = () => Object.fromEntries(Object.keys(MENUS).map((label, k) => [label, menus[k].value()]));
   const prompt = textField("Prompt", sentence_of(chosen()), model);
-  const negative = textField("Negative prompt", "", model);
+  const negative = textField("Negative prompt", "", model, "what not to draw, for instance: roaring, night");
   for (const { control } of menus) {
     control.addEventListener("change", () => {
       prompt.set(sentence_of(chosen()));
@@ -85,10 +85,14 @@ function mountWords(root) {
   }
   const scale = slider("Guidance scale", model?.guidance_scale ?? 1, 1, 8, 0.5, (x) => x.toFixed(1));
   const fields = samplerFields(model);
-  const view = trajectory(model?.size ?? 64, "noisy latent, three of its channels as colours");
+  const view = trajectory(model?.size ?? 64, {
+    noisy: "noisy latent xₜ, three of its channels as colours",
+    finished: "finished latent x₀, three of its channels as colours",
+    drawn: "the picture that was drawn: the finished latent, decoded",
+  });
   const report = progress(model);
   let drawn = null;
-  const save = downloads(view, () => `tiger-from-words-${drawn.seed}`, report.tell);
+  const save = downloads(view, () => `tiger-from-words-${fileWords(drawn)}`, report.tell);
   const draw = async () => {
     try {
       if (!model) throw new Failure(SENTENCES.missing);
