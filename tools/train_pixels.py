@@ -6,21 +6,34 @@ A pool of painted tigers is painted first, then learned, each with the words for
 mouth and age. What has been trained is in --out, an ordinary run's folder; the same command goes on
 from there, exactly. It takes a GPU where there is one, else the CPU: in the background, at low
 priority, OMP_NUM_THREADS=1 nice -n 19 python tools/train_pixels.py ...
+
+--warm starts from the weights that the package ships, if these know no words: the rows of the words
+begin at zero, so that the network begins by drawing what it draws today.
 """
 
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import torch
 from report import head
 
-from tigerdiff import TrainConfig, export_run, procedural_tigers, train
+from tigerdiff import (
+    EMA,
+    TrainConfig,
+    export_run,
+    load_pretrained,
+    procedural_tigers,
+    read_card,
+    train,
+)
 from tigerdiff.pretrained.load import WEIGHTS
 from tigerdiff.tigers.tiger import CHOICES
 from tigerdiff.training import checkpoints
+from tigerdiff.training.run import adamw
 
 # Name: size in pixels, channels, multipliers.
 MODELS = {
@@ -39,6 +52,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the run's folder, default runs/NAME")
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="of this call, at most")
+    parser.add_argument("--warm", action="store_true", help="start from the shipped weights")
     parser.add_argument("--compile", action="store_true", help="needs a C++ compiler on the CPU")
     options = parser.parse_args()
     out = options.out or Path("runs") / options.name
@@ -60,8 +74,10 @@ def main() -> None:
         checkpoint_every=500,
         sample_every=2000,
         keep_last=2,
-        resume=bool(checkpoints.complete_checkpoints(out)),
     )
+    if options.warm and not checkpoints.complete_checkpoints(out):
+        start_warm(options.name, config)
+    config = replace(config, resume=bool(checkpoints.complete_checkpoints(out)))
     stop, end = Event(), time.monotonic() + 60 * options.minutes
     for record in train(config, stop):
         if time.monotonic() > end:
@@ -83,11 +99,34 @@ def pool(size: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat(images), torch.tensor(labels)
 
 
+def start_warm(name: str, config: TrainConfig) -> None:
+    """Write checkpoint 0: the shipped weights, no words learned, the optimiser as new."""
+    network = config.network()
+    missing, unexpected = network.load_state_dict(
+        load_pretrained(name)[0].state_dict(), strict=False
+    )
+    if unexpected or any(not key.startswith("attributes.") for key in missing):
+        raise SystemExit(f"--warm: the shipped {name} is another network")
+    optimizer = adamw(network, config.learning_rate)
+    for weight in network.parameters():
+        moments = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
+        optimizer.state[weight] = {"step": torch.zeros(()), **moments}
+    average = EMA(network, config.ema_decay)
+    average.step = read_card(name)["steps"]
+    checkpoints.save_checkpoint(
+        config.out, network, average, optimizer, step=0, config=config.to_json(), images=TIGERS
+    )
+    card = {"steps": read_card(name)["steps"], "images_seen": read_card(name)["images_seen"]}
+    (Path(config.out) / "warm.json").write_text(json.dumps(card) + "\n")
+
+
 def export(name: str, out: Path) -> dict:
     """Write the newest averaged weights of a run, and their card, into the package."""
     state = checkpoints.read_state(checkpoints.find_checkpoint(out))
     size = MODELS[name][0]
     lines = (out / "log.csv").read_text().splitlines()
+    warm = out / "warm.json"
+    before = json.loads(warm.read_text()) if warm.exists() else {"steps": 0, "images_seen": 0}
     card = {
         "what": f"draws painted tigers of {size} x {size} pixels from noise",
         **head("python tools/train_pixels.py"),
@@ -97,7 +136,8 @@ def export(name: str, out: Path) -> dict:
         "images": TIGERS,
         "mirrored": True,
         "steps": state["step"],
-        "images_seen": state["step"] * state["config"]["batch_size"],
+        "images_seen": before["images_seen"] + state["step"] * state["config"]["batch_size"],
+        "steps_before": before["steps"],  # of the weights that it was started from
         "training_hours": round(float(lines[-1].split(",")[-1]) / 3600, 2),
     }
     folder = export_run(out, WEIGHTS / name, card)
