@@ -13,6 +13,7 @@ begin at zero, so that the network begins by drawing what it draws today.
 
 import argparse
 import json
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +80,8 @@ def main() -> None:
         start_warm(options.name, config)
     config = replace(config, resume=bool(checkpoints.complete_checkpoints(out)))
     stop, end = Event(), time.monotonic() + 60 * options.minutes
+    for asked in (signal.SIGINT, signal.SIGTERM):  # each saves what is done
+        signal.signal(asked, lambda *_: stop.set())
     for record in train(config, stop):
         if time.monotonic() > end:
             stop.set()
