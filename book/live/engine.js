@@ -19,7 +19,7 @@ const engine = {
   jobs: new Map(), // id -> what to do with an answer
   last: 0,
   loading: new Set(), // ids of the jobs whose files arrive
-  whenLoaded: [], // functions to call when a job's files are there
+  whenLoaded: [], // functions to call when a job's files are there, or the device is another
 
   // Start the worker where there is none.
   start() {
@@ -102,6 +102,7 @@ const engine = {
   move(device) {
     this.reset({ type: "done", stopped: true });
     this.device = device;
+    this.whenLoaded.forEach((tell) => tell()); // another device needs other files
   },
 
   async gif(frames, size, delay) {
