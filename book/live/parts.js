@@ -214,9 +214,10 @@ const inMegabytes = (bytes) => `${(bytes / 1e6).toFixed(0)} MB`;
 
 // The line that says what happens, and the bar beside it; at first, how much the first press loads.
 function progress(model, before = "") {
+  const shared = document.querySelectorAll("[data-live]").length > 1 ? "; the parts of this page share what is loaded" : "";
   const first = () => {
     const size = model && engine.missing(model);
-    return size ? `${before}The first picture loads ${inMegabytes(size)}; the parts of this page share what is loaded.` : before;
+    return size ? `${before}The first picture loads ${inMegabytes(size)}${shared}.` : before;
   };
   let begun = first();
   const status = make("p", { role: "status", class: "live-status" }, begun);
