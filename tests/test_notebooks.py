@@ -535,6 +535,7 @@ print(json.dumps([torch.backends.cpu.get_cpu_capability(), has_bfloat16(), refus
 def test_a_pages_operations_are_counted(tmp_path):
     """Drawing and training, as torch's own slow counter counts them; nothing on meta tensors."""
     source = """
+import time
 import torch
 from tigerdiff import NoiseSchedule, UNet, diffusion_loss
 counted, attention, total = "names", "of", "the page"
@@ -546,8 +547,12 @@ with torch.no_grad():
 diffusion_loss(model, NoiseSchedule.cosine(), x, t, x).backward()
 with torch.device("meta"):
     UNet(16, channels=16)(torch.zeros(64, 3, 16, 16), torch.zeros(64))
+print("one", flush=True)
+time.sleep(0.5)
+print("two")
 """
-    _, cost, _ = run_in_kernel(source, tmp_path)
+    outputs, cost, _ = run_in_kernel(source, tmp_path)
+    assert [output["text"] for output in outputs] == ["one\ntwo\n"], "lines came in parts"
     model, x = UNet(16, channels=16), torch.zeros(2, 3, 16, 16)
     t = torch.tensor([1, 500])
     with FlopCounterMode(display=False) as counter:

@@ -96,6 +96,7 @@ def execute(path: Path, folder: Path, check: bool = False) -> tuple[nbformat.Not
             raise_on_iopub_timeout=True,
             kernel_name="python3",
             record_timing=False,
+            coalesce_streams=True,  # on a busy machine one cell's lines come in several parts
             extra_arguments=["--IPKernelApp.log_level=40"],
         )
         began = time.perf_counter()
