@@ -257,6 +257,18 @@ def test_workflows_may_read_and_what_may_write_is_named():
     assert writing.keys() == {("book", "publish"), ("release", "build")}
 
 
+def test_an_action_is_one_commit_and_its_version_a_comment():
+    """A tag may be moved to other code, a commit may not."""
+    used: dict[str, set[tuple[str, str]]] = {}
+    for name in WORKFLOWS:
+        lines = (ROOT / f".github/workflows/{name}.yml").read_text(encoding="utf-8").splitlines()
+        for line in (line for line in lines if "uses:" in line):
+            pin = re.fullmatch(r".*uses: ([\w./-]+)@([0-9a-f]{40})  ?# (v\d+\.\d+\.\d+)", line)
+            assert pin, line
+            used.setdefault(pin[1], set()).add((pin[2], pin[3]))
+    assert {len(pins) for pins in used.values()} == {1}, used
+
+
 def test_workflows_run_what_exists_on_every_python_that_is_supported():
     matrix = WORKFLOWS["tests"]["jobs"]["package"]["strategy"]["matrix"]
     assert matrix["python"] == ["3.10", "3.11", "3.12", "3.13"]
