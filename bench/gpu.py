@@ -156,7 +156,7 @@ def main() -> None:
         for part in (x for x in options.parts if LIMITS[x][0] == half):
             path = options.out / f"gpu-{part}.json"
             before = None if options.again else found_before(path, same)
-            if before and "error" not in before:
+            if before and finished(before, options.pages):
                 print(f"{part}: done before", flush=True)
                 continue
             began, limit = time.monotonic(), LIMITS[part][1] * (20 if options.dry else 1)
@@ -170,6 +170,12 @@ def main() -> None:
             failed += [part] * ("error" in result)
     if failed:
         sys.exit(f"These parts failed: {', '.join(failed)}")
+
+
+def finished(before: dict, pages: list[str]) -> bool:
+    """Whether an earlier result leaves nothing to do: no error and, of chapters, no page."""
+    ran = {row["page"] for row in before["rows"] if "page" in row}
+    return "error" not in before and (before["part"] != "chapters" or ran >= set(pages))
 
 
 def run_part(

@@ -168,6 +168,13 @@ def test_pages_that_ran_are_not_run_again_and_those_without_time_are_named(monke
     assert ran == ["b"]
 
 
+def test_a_page_that_was_not_asked_for_before_is_run():
+    before = {"part": "chapters", "rows": [{"page": "a", "seconds": 2.0}]}
+    assert gpu.finished(before, ["a"]) and not gpu.finished(before, ["a", "b"])
+    assert not gpu.finished({**before, "error": "failed: a"}, ["a"])
+    assert gpu.finished({"part": "step", "rows": [{"method": "a"}]}, ["a", "b"])
+
+
 def test_the_halves_fit_and_all_pages_are_run():
     first = sum(seconds for half, seconds in gpu.LIMITS.values() if half == 1)
     assert first <= gpu.HALF_SECONDS and 2 * gpu.HALF_SECONDS <= 480
