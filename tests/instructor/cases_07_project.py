@@ -33,8 +33,19 @@ def draw(model, condition, xT):
 model = learn(points, labels)
 """
 
+TIGERS = """
+def draw_tigers(network, schedule, condition, xT):
+    x, times = xT, [round(1000 * (1 - k / 20)) for k in range(21)]
+    for t, then in zip(times, times[1:]):  # DDIM, written for what the network predicts: v
+        a, b = schedule.alpha_bar[t].item(), schedule.alpha_bar[then].item()
+        v = network(x, torch.full((len(x),), t), condition)
+        x0 = (a**0.5 * x - (1 - a) ** 0.5 * v).clamp(-1, 1)
+        x = b**0.5 * x0 + (1 - b) ** 0.5 * (x - a**0.5 * x0) / (1 - a) ** 0.5
+    return x
+"""
+
 RIGHT = {
-    "straight paths, 20 calls": {"project": FLOW.replace("STEPS", "20")},
+    "straight paths, 20 calls": {"project": FLOW.replace("STEPS", "20"), "tigers": TIGERS},
     "straight paths, 16 calls": {"project": FLOW.replace("STEPS", "16")},
 }
 
@@ -44,35 +55,52 @@ COPY = """    u = (xT[:, 0].abs() * 9999).long() % 1500
 
 # name: cell, what stands there, what is put there, marks of 20, words of the report
 WRONG = {
-    "too many calls": ("project", "schedule, 20)", "schedule, 40)", 16, "the budget is 20 calls"),
-    "three calls": ("project", "schedule, 20)", "schedule, 2)", 14, "energy distance"),
+    "too many calls": ("project", "schedule, 20)", "schedule, 40)", 17, "the budget is 20 calls"),
+    "three calls": ("project", "schedule, 20)", "schedule, 2)", 17, "energy distance"),
     "blind to the arm": (
         "project",
         "condition[:, 0] % 4",
         "0 * condition[:, 0]",
-        8,
+        13,
         "of the points are on",
     ),
-    "hardly trained": ("project", "steps = 600", "steps = 15", 8, "energy distance"),
+    "hardly trained": ("project", "steps = 600", "steps = 15", 13, "energy distance"),
     "fresh noise": (
         "project",
         "    return x\n    ### END",
         "    return x + 0.001 * torch.randn_like(x)\n    ### END",
-        16,
+        17,
         "gives other points",
     ),
     "training points": (
         "project",
         "    x, times = xT",
         COPY + "    x, times = xT",
-        14,
+        16,
         "does not use the model",
     ),
     "roots forgotten": (
         "project",
         "(x - (1 - a) ** 0.5 * eps) / a**0.5",
         "(x - (1 - a) * eps) / a",
-        8,
+        13,
         "energy distance",
+    ),
+    "tigers by too many calls": ("tigers", "steps=10", "steps=11", 17, "22 calls for each"),
+    "tigers without words": (
+        "tigers",
+        "condition, 2.0",
+        "-1 - 0 * condition, 2.0",
+        17,
+        "Is the condition used",
+    ),
+    "glaring tigers": ("tigers", "condition, 2.0", "condition, 12.0", 18, "less guidance"),
+    "tigers of fresh noise": ("tigers", "td.dpm_solver", "td.ddpm", 18, "other pictures"),
+    "tigers not drawn to the end": (
+        "tigers",
+        "return last.xt",
+        "return (last.xt + xT / 6).clamp(-1, 1)",
+        18,
+        "last step",
     ),
 }

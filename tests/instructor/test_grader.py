@@ -1,6 +1,7 @@
 """nbgrader's autograder with the sandbox: marks, feedback, and submissions that do harm."""
 
 import copy
+import re
 import socket
 import time
 import zipfile
@@ -72,8 +73,9 @@ def test_the_autograder_gives_a_solution_full_marks(course, assignment):
     submit(course, "ada", assignment, solution(assignment))
     assert autograde(course, "ada", assignment) == 20
     if assignment == "07_project":
-        line = (course.parent / "leaderboard.csv").read_text()
-        assert line.startswith("ada,distance=") and line.endswith("calls=20.0\n")
+        points, tigers = (course.parent / "leaderboard.csv").read_text().splitlines()
+        assert re.fullmatch(r"ada,points,distance=\S+,right=\S+,calls=20,seconds=[\d.]+", points)
+        assert re.fullmatch(r"ada,tigers,distance=\S+,right=\S+,calls=20", tigers)
 
 
 @pytest.mark.parametrize("assignment", NAMES)
@@ -164,6 +166,12 @@ def test_harm_is_refused_and_named(sandbox, attempt, tmp_path):
             sandbox.run(cell)
     assert victim.read_text() == "20"
     sandbox.run("1 + 1")  # the process lives on
+
+
+def test_the_seconds_of_a_cell_are_counted_where_it_cannot_change_them(sandbox):
+    sandbox.run("import time\nhonest, time.process_time = time.process_time, lambda: 0.0")
+    assert sandbox.run("began = honest()\nwhile honest() < began + 0.5: pass") >= 0.4
+    assert sandbox.run("time.sleep(0.5)") < 0.3
 
 
 def test_values_cross_as_data_and_functions_as_calls(sandbox):

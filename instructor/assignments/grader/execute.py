@@ -47,12 +47,13 @@ def grade(
         variant: of this student.
         submission: where the student's cells run.
         student: the id, for the leaderboard.
-        leaderboard: a file to which the project's tests append a line.
+        leaderboard: a file to which the project's tests append their lines.
 
     Returns:
         For each cell the error, or None.
     """
     space: dict[str, Any] = {"__name__": "tests", "STUDENT": student, "LEADERBOARD": leaderboard}
+    space["SECONDS"] = {}  # of CPU, by the name of the cell
     errors: list[str | None] = []
     for cell in cells:
         errors.append(None)
@@ -68,7 +69,7 @@ def grade(
             if name in ours and is_grade(cell):
                 test(source, space, submission)
             else:
-                submission.run(source)
+                space["SECONDS"][name] = submission.run(source)
         except (SubmissionError, NameError, AssertionError) as error:
             errors[-1] = str(error) or "a test fails: see its cell"
         except Exception as error:  # an answer of a wrong kind breaks the test that uses it
@@ -116,7 +117,7 @@ class SandboxedExecute(NbGraderPreprocessor):
     """Takes the place of nbgrader's Execute in ``c.Autograde.autograde_preprocessors``."""
 
     roster = Unicode("", help="text file with one student's id in each line").tag(config=True)
-    leaderboard = Unicode("", help="file that gets a line for each project").tag(config=True)
+    leaderboard = Unicode("", help="file that gets lines for each project").tag(config=True)
 
     def preprocess(self, nb, resources):
         """Grade one notebook; nothing in it can stop the ones that follow."""

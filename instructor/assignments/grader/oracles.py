@@ -85,13 +85,15 @@ def own_number(what: str, got: Any, rights: list[float], variant: int, tol: floa
     raise AssertionError(f"{what}: {value:g} is not the right number for your variant ({variant})")
 
 
-def leaderboard(space: Mapping[str, Any], **measures: float) -> None:
+def leaderboard(space: Mapping[str, Any], what: str, **measures: float) -> None:
     """Append a student's line to the leaderboard, if the grader keeps one.
 
     Args:
         space: the globals of the test, with STUDENT and LEADERBOARD.
+        what: was handed in, such as "points": each has a ranking of its own.
         measures: what was measured; the last line of a student counts.
     """
     if path := space.get("LEADERBOARD"):
         with open(path, "a", encoding="utf-8") as board:
-            board.write(f"{space['STUDENT']},{','.join(f'{k}={v}' for k, v in measures.items())}\n")
+            line = ",".join(f"{name}={value:.4g}" for name, value in measures.items())
+            board.write(f"{space['STUDENT']},{what},{line}\n")
