@@ -38,12 +38,14 @@ def prompt(asked: dict, k: int) -> str:
 def drawn(
     pipe: StableDiffusionPipeline, wanted: list[dict], guidance_scale: float, seed: int
 ) -> Tensor:
-    """One drawing for each, uint8 (N, 3, 64, 64); the same noise for each guidance scale."""
+    """One drawing for each, uint8 (N, 3, S, S); the same noise for each guidance scale."""
     parts = []
     autocast = torch.autocast(pipe.device.type, torch.bfloat16, enabled=has_bfloat16())
     for start in tqdm(range(0, len(wanted), BATCH), desc=f"guidance {guidance_scale}", leave=False):
         some = wanted[start : start + BATCH]
-        noise = torch.randn(len(some), 4, 16, 16, generator=seeded_generator(seed, start))
+        config = pipe.unet.config
+        shape = len(some), config.in_channels, config.sample_size, config.sample_size
+        noise = torch.randn(shape, generator=seeded_generator(seed, start))
         with autocast:
             x = pipe(
                 [prompt(asked, start + k) for k, asked in enumerate(some)], latents=noise,

@@ -1,29 +1,42 @@
 """Train the text-to-image model that the package ships, tigerdiff/pretrained/weights/mini-sd-tiger.
 
-python tools/train_mini_sd.py --minutes 120
+python tools/train_mini_sd.py --compile
 
 A latent diffusion model (Rombach et al. 2022) made of diffusers' and transformers' own classes,
-small, and saved as an ordinary StableDiffusionPipeline. Painted tigers and their captions alone,
-without two combinations that are held out, to see whether it composes. First the autoencoder, then
-text encoder and U-Net together, on the latents. What has been trained is in --out; the same command
-goes on from there. On a GPU the same command takes minutes.
+small, and saved as an ordinary StableDiffusionPipeline: 256 pixels, 32 x 32 latents. Painted tigers
+and their captions alone, without two combinations that are held out, to see whether it composes.
+First the autoencoder (mini_autoencoder.py); then all tigers are painted and encoded once; then text
+encoder and U-Net together, on these latents. What has been trained is in --out: the same command
+goes on from there, exactly, also after SIGINT and SIGTERM, which end it after a step. It takes a
+GPU where there is one, else the CPU: in the background, at low priority,
+OMP_NUM_THREADS=1 nice -n 19 python tools/train_mini_sd.py --compile
 """
 
 import argparse
 import json
 import math
+import signal
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from mini_autoencoder import (
+    LATENT_CHANNELS,
+    SIZE,
+    WHOLE_FROM,
+    autoencoder_loss,
+    examples,
+    new_autoencoder,
+    psnr,
+)
 from mini_tokenizer import make_tokenizer
 from report import head
 from safetensors import safe_open
@@ -32,10 +45,10 @@ from torch import Tensor, nn
 from tqdm import tqdm, trange
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tigerdiff import EMA, caption, procedural_tigers, to_float
+from tigerdiff import EMA, caption, paint, seeded_generator, series, to_float
 from tigerdiff.data.files import replacing
-from tigerdiff.data.tensors import seeded_generator
 from tigerdiff.devices import has_bfloat16
+from tigerdiff.metrics.judge import shipped_judge
 from tigerdiff.tigers.tiger import Tiger
 from tigerdiff.training.run import adamw
 
@@ -44,7 +57,10 @@ TARGET = Path(__file__).parent.parent / "tigerdiff/pretrained/weights" / NAME
 TIGERS = 40_960  # in the pool, before the held out ones are taken away
 SEED = 1_900_000_000  # of the tigers and of the training, far from what anyone looks at
 HELD_OUT = ({"fur": "black", "backdrop": "snow"}, {"mouth": "roaring", "backdrop": "water"})
-VAE_BATCH, BATCH = 16, 64
+LATENT = SIZE // 8  # numbers along a side of a latent
+TEXT, CHANNELS, BATCH = 128, (64, 128, 192), 64  # width of text encoder; channels, batch of U-Net
+LEARNING_RATE, SAVE_EVERY = 1e-3, 250  # the rate falls to a hundredth in a straight line
+PART = 1024  # tigers that are painted, encoded and written together
 DROPPED = 0.1  # share of captions replaced by "", for guidance (Ho & Salimans 2022)
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 autocast = partial(torch.autocast, DEVICE.type, torch.bfloat16, enabled=has_bfloat16())
@@ -54,19 +70,28 @@ def main() -> None:
     """Paint, train both stages until the steps or the minutes are over, write the pipeline."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs") / NAME)
-    parser.add_argument("--vae-steps", type=int, default=5000)
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--vae-steps", type=int, default=16_000)
+    parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="of this call, at most")
+    parser.add_argument("--compile", action="store_true", help="needs a C++ compiler on the CPU")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + 60 * options.minutes
-    images, tigers = pool(options.out)
+    stop, end = Event(), time.monotonic() + 60 * options.minutes
+    for asked in (signal.SIGINT, signal.SIGTERM):  # each saves what is done
+        signal.signal(asked, lambda *_: stop.set())
+    over = lambda: stop.is_set() or time.monotonic() > end  # noqa: E731
+    tigers = [tiger for tiger in series(TIGERS, SEED) if not held_out(tiger)]
     tokenizer = make_tokenizer(options.out / "tokenizer")
-    vae, vae_steps = train_autoencoder(images, options, end)
+    vae, vae_steps = train_autoencoder(tigers, options, over)
     if vae_steps < options.vae_steps:
         sys.exit(f"the autoencoder has made {vae_steps} steps: the same command goes on")
-    latents, scale = encode(vae, images)
-    nets, steps = train_denoiser(latents * scale, tigers, tokenizer, options, end)
+    latents = encode(vae, tigers, options.out, over)
+    if len(latents) < len(tigers):
+        sys.exit(f"{len(latents)} tigers are encoded: the same command goes on")
+    scale = 1 / latents.std().item()
+    nets, steps = train_denoiser(latents * scale, tigers, tokenizer, options, over)
+    if steps < options.steps:
+        sys.exit(f"the denoiser has made {steps} steps: the same command goes on")
     vae.register_to_config(scaling_factor=scale)
     pipeline = StableDiffusionPipeline(
         vae=vae, unet=nets["unet"], text_encoder=nets["text_encoder"], tokenizer=tokenizer,
@@ -74,34 +99,18 @@ def main() -> None:
         requires_safety_checker=False,
     )  # fmt: skip
     card = {
-        "what": "draws painted tigers of 64 x 64 pixels from captions",
+        "what": f"draws painted tigers of {SIZE} x {SIZE} pixels from captions",
         **head("python tools/train_mini_sd.py"),
         "data": "painted",
         "seed": SEED,
-        "tigers": len(images),
+        "tigers": len(tigers),
         "held_out": HELD_OUT,
         "vae_steps": vae_steps,
         "steps": steps,
-        "images_seen": {"vae": vae_steps * VAE_BATCH, "unet": steps * BATCH},
+        "images_seen": {"unet": steps * BATCH},
     }
     export(pipeline, card)
     print(json.dumps(card, indent=2))
-
-
-def pool(out: Path) -> tuple[Tensor, list[Tiger]]:
-    """The tigers to learn from, uint8 (N, 3, 64, 64): painted once, then read again."""
-    path, attributes = out / "tigers.safetensors", out / "tigers.json"
-    if not path.exists():
-        images, tigers = [], []
-        for start in trange(0, TIGERS, 1024, desc="paint"):
-            some, their = procedural_tigers(1024, 64, SEED, DEVICE, start=start)
-            kept = [k for k, tiger in enumerate(their) if not held_out(tiger)]
-            images.append(some[kept].cpu())
-            tigers += [asdict(their[k]) for k in kept]
-        attributes.write_text(json.dumps(tigers))
-        with replacing(path) as part:
-            save_file({"images": torch.cat(images)}, part)
-    return load_file(path)["images"], [Tiger(**x) for x in json.loads(attributes.read_text())]
 
 
 def held_out(tiger: Tiger) -> bool:
@@ -113,61 +122,73 @@ def held_out(tiger: Tiger) -> bool:
 
 
 def train_autoencoder(
-    images: Tensor, options: argparse.Namespace, end: float
+    tigers: list[Tiger], options: argparse.Namespace, over: Callable[[], bool]
 ) -> tuple[AutoencoderKL, int]:
-    """To 4 channels at a quarter of the size, and back: L1, edges, and a little KL."""
+    """On crops, then on whole pictures with the judge's features."""
+    judge = shipped_judge(DEVICE)
     torch.manual_seed(SEED)
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(32, 64, 96), layers_per_block=1, latent_channels=4, norm_num_groups=8,
-        sample_size=64,
-    )  # fmt: skip
+    vae = new_autoencoder()
+    measured = torch.compile(autoencoder_loss) if options.compile else autoencoder_loss
 
-    def loss(vae: AutoencoderKL, step: int) -> Tensor:
-        generator = seeded_generator(SEED, step)
-        chosen = torch.randint(len(images), (VAE_BATCH,), generator=generator)
-        x = to_float(images[chosen].to(DEVICE))
-        with autocast():
-            latent = vae.encode(x).latent_dist
-        noise = torch.randn(latent.mean.shape, generator=generator).to(x.device)
-        with autocast():
-            out = vae.decode(latent.mean.float() + latent.std.float() * noise).sample
-        out, kl = out.float(), latent.kl().float().mean() / noise[0].numel()
-        edges = sum((out.diff(dim=d) - x.diff(dim=d)).abs().mean() for d in (2, 3))
-        return (out - x).abs().mean() + edges + 1e-3 * kl
+    def loss(vae: nn.Module, step: int) -> Tensor:
+        whole = step >= WHOLE_FROM * options.vae_steps
+        x = examples(tigers, step, whole, SEED).to(DEVICE)
+        shape = len(x), LATENT_CHANNELS, x.shape[2] // 8, x.shape[3] // 8
+        noise = torch.randn(shape, generator=seeded_generator(SEED, step, 1)).to(DEVICE)
+        return measured(vae, x, noise, judge if whole else None, autocast)
 
-    return fit("vae", vae, loss, options.vae_steps, 100, options, end)
+    return fit("vae", vae, loss, options.vae_steps, 100, options, over, psnr)
 
 
 @torch.inference_mode()
-def encode(vae: AutoencoderKL, images: Tensor) -> tuple[Tensor, float]:
-    """The latents' means (N, 4, 16, 16), and one over their standard deviation."""
-    parts = [vae.encode(to_float(x.to(DEVICE))).latent_dist.mean.cpu() for x in images.split(256)]
-    latents = torch.cat(parts)
-    return latents, 1 / latents.std().item()
+def encode(vae: AutoencoderKL, tigers: list[Tiger], out: Path, over: Callable[[], bool]) -> Tensor:
+    """Return the latents' means (N, C, 32, 32) of as many tigers as there was time for."""
+    parts = []
+    for start in trange(0, len(tigers), PART, desc="encode"):
+        path = out / f"latents-{start:06d}.safetensors"
+        if not path.exists():
+            means = []
+            for first in range(start, min(start + PART, len(tigers)), 16):
+                if over():
+                    return torch.cat(parts) if parts else torch.empty(0)
+                some = tigers[first : min(first + 16, start + PART)]
+                with autocast():
+                    latent = vae.encode(to_float(paint(some, SIZE)).to(DEVICE)).latent_dist
+                means.append(latent.mean.float().cpu())
+            with replacing(path) as part:
+                save_file({"means": torch.cat(means).contiguous()}, part)
+        parts.append(load_file(path)["means"])
+    return torch.cat(parts)
 
 
 def train_denoiser(
     latents: Tensor, tigers: list[Tiger], tokenizer: Callable,
-    options: argparse.Namespace, end: float,
+    options: argparse.Namespace, over: Callable[[], bool],
 ) -> tuple[nn.ModuleDict, int]:  # fmt: skip
     """Text encoder and U-Net, from nothing, by the loss of v (Salimans & Ho 2022)."""
     torch.manual_seed(SEED + 1)
     text = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=512, num_hidden_layers=3,
-        num_attention_heads=4, max_position_embeddings=tokenizer.model_max_length,
-        projection_dim=128, bos_token_id=tokenizer.bos_token_id,
+        vocab_size=len(tokenizer), hidden_size=TEXT, intermediate_size=4 * TEXT,
+        num_hidden_layers=3, num_attention_heads=4, projection_dim=TEXT,
+        max_position_embeddings=tokenizer.model_max_length, bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     unet = UNet2DConditionModel(
-        sample_size=16, layers_per_block=1, block_out_channels=(64, 96, 160),
+        sample_size=LATENT, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS,
+        layers_per_block=1, block_out_channels=CHANNELS,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=128, attention_head_dim=4, norm_num_groups=16,
+        cross_attention_dim=TEXT, attention_head_dim=4, norm_num_groups=16,
     )  # fmt: skip
     unet.set_attn_processor(AttnProcessor())  # written out, faster in bfloat16 on a CPU
     nets = nn.ModuleDict({"unet": unet, "text_encoder": CLIPTextModel(text)})
     noising = scheduler()
+
+    def predicted(nets: nn.ModuleDict, xt: Tensor, t: Tensor, ids: Tensor) -> Tensor:
+        with autocast():
+            return nets["unet"](xt, t, nets["text_encoder"](ids)[0]).sample.float()
+
+    predict = torch.compile(predicted) if options.compile else predicted
 
     def loss(nets: nn.ModuleDict, step: int) -> Tensor:
         generator = seeded_generator(SEED + 1, step)
@@ -182,12 +203,10 @@ def train_denoiser(
         t = torch.randint(noising.config.num_train_timesteps, (BATCH,), generator=generator)
         xt, v = noising.add_noise(x0, eps, t), noising.get_velocity(x0, eps, t)
         tokens = tokenizer(words, padding="max_length", truncation=True, return_tensors="pt")
-        with autocast():
-            states = nets["text_encoder"](tokens.input_ids.to(DEVICE))[0]
-            out = nets["unet"](xt.to(DEVICE), t.to(DEVICE), states).sample
-        return F.mse_loss(out.float(), v.to(DEVICE))
+        out = predict(nets, xt.to(DEVICE), t.to(DEVICE), tokens.input_ids.to(DEVICE))
+        return F.mse_loss(out, v.to(DEVICE))
 
-    return fit("denoiser", nets, loss, options.steps, 200, options, end)
+    return fit("denoiser", nets, loss, options.steps, 200, options, over)
 
 
 def scheduler() -> DDIMScheduler:
@@ -200,17 +219,18 @@ def scheduler() -> DDIMScheduler:
 
 def fit(
     name: str, network: nn.Module, loss: Callable[[nn.Module, int], Tensor], steps: int,
-    warmup: int, options: argparse.Namespace, end: float,
+    warmup: int, options: argparse.Namespace, over: Callable[[], bool],
+    measure: Callable[[nn.Module], float] | None = None,
 ) -> tuple[nn.Module, int]:  # fmt: skip
-    """The averaged network after the steps, or after the time, and the number of steps made."""
+    """Train; return the averaged network and the number of steps made, fewer if it is over."""
     path = options.out / f"{name}.safetensors"
     network.to(DEVICE, memory_format=torch.channels_last)
-    ema, optimizer = EMA(network, 0.999), adamw(network, 1e-3)
+    ema, optimizer = EMA(network, 0.999), adamw(network, LEARNING_RATE)
     if path.exists():
         restore(path, network, ema, optimizer)
-    bar = tqdm(range(ema.step, steps), name, steps, initial=ema.step, mininterval=30)
-    for step in bar:
-        optimizer.param_groups[0]["lr"] = 1e-3 * min(1, (step + 1) / warmup)
+    for step in (bar := tqdm(range(ema.step, steps), name, steps, ema.step, mininterval=30)):
+        rate = min(1, (step + 1) / warmup) * max(0.01, 1 - step / steps)
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * rate
         value = loss(network, step)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
@@ -218,10 +238,12 @@ def fit(
         optimizer.step()
         ema.update(network)
         bar.set_postfix(loss=f"{value.item():.4f}", refresh=False)
-        over = time.monotonic() > end
-        if over or ema.step == steps or ema.step % 250 == 0:
+        stopped = over()
+        if stopped or ema.step == steps or ema.step % SAVE_EVERY == 0:
             store(path, network, ema, optimizer)
-        if over:
+            if measure:
+                print(f"{name} {ema.step}: {measure(ema.model):.2f} dB", flush=True)
+        if stopped:
             break
     return ema.model, ema.step
 
@@ -239,21 +261,21 @@ def store(path: Path, network: nn.Module, ema: EMA, optimizer: torch.optim.Optim
 
 
 def restore(path: Path, network: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer) -> None:
-    """What `store` wrote, into place."""
+    """Put what `store` wrote into place."""
     with safe_open(path, "pt") as file:
         ema.step = int(file.metadata()["step"])
-    parts: dict = {"network": {}, "ema": {}, "optimizer": defaultdict(dict)}
+    parts: dict[str, dict] = defaultdict(dict)
     for title, x in load_file(path).items():
         part, name = title.split(" ", 1)
-        if part == "optimizer":
-            k, name = name.split()
-            parts[part][int(k)][name] = x
-        else:
-            parts[part][name] = x
+        parts[part][name] = x
     network.load_state_dict(parts["network"])
     ema.model.load_state_dict(parts["ema"])
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": parts["optimizer"], "param_groups": groups})
+    for k, weight in enumerate(network.parameters()):
+        for name in ("step", "exp_avg", "exp_avg_sq"):
+            value = parts["optimizer"][f"{k} {name}"]
+            if name != "step":  # in the weight's memory layout, as AdamW made it
+                value = torch.empty_like(weight, requires_grad=False).copy_(value)
+            optimizer.state[weight][name] = value.to(weight.device)
 
 
 def export(pipeline: StableDiffusionPipeline, card: dict) -> None:

@@ -1,0 +1,112 @@
+"""The recipe of the text-to-image model, whole, with tiny networks and a few steps."""
+
+import signal
+import sys
+from pathlib import Path
+
+import mini_autoencoder
+import pytest
+import torch
+import train_mini_sd
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
+
+from tigerdiff import series, to_float
+
+SETTINGS = {"TIGERS": 12, "PART": 5, "BATCH": 4, "CHANNELS": (16, 16, 16), "SIZE": 64, "LATENT": 8}
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """Run the recipe in a folder; stopped by the signal after so many steps, if one is given."""
+    for name, value in SETTINGS.items():
+        monkeypatch.setattr(train_mini_sd, name, value)
+    tiny = {"SIZE": 64, "CROP": 32, "CROPS": 2, "EACH": 1, "WHOLE": 1, "CHANNELS": (8, 8, 8, 8)}
+    for name, value in tiny.items():
+        monkeypatch.setattr(mini_autoencoder, name, value)
+    handlers = {asked: signal.getsignal(asked) for asked in (signal.SIGINT, signal.SIGTERM)}
+    update = train_mini_sd.EMA.update
+
+    def run(out: str, stop_after: int | None = None) -> Path:
+        made = []
+
+        def counted(self, model):
+            update(self, model)
+            made.append(self.step)
+            if len(made) == stop_after:
+                signal.raise_signal(signal.SIGTERM)
+
+        monkeypatch.setattr(train_mini_sd.EMA, "update", counted)
+        monkeypatch.setattr(train_mini_sd, "TARGET", tmp_path / out / "export")
+        command = ["train_mini_sd.py", "--out", str(tmp_path / out), "--vae-steps=4", "--steps=4"]
+        monkeypatch.setattr(sys, "argv", command)
+        if stop_after is None:
+            train_mini_sd.main()
+        else:
+            with pytest.raises(SystemExit, match="the same command goes on"):
+                train_mini_sd.main()
+            assert len(made) == stop_after
+        return tmp_path / out
+
+    yield run
+    for asked, handler in handlers.items():
+        signal.signal(asked, handler)
+
+
+def test_stopped_twice_it_goes_on_exactly_and_plain_diffusers_draws(recipe):
+    whole = recipe("whole")
+    recipe("stopped", stop_after=3)  # in the autoencoder's last part
+    recipe("stopped", stop_after=3)  # one of the autoencoder, two of the denoiser
+    stopped = recipe("stopped")
+    kept = sum(not train_mini_sd.held_out(x) for x in series(12, train_mini_sd.SEED))
+    names = [path.relative_to(whole) for path in sorted(whole.rglob("*.safetensors"))]
+    assert (
+        len(names) == 2 + -(-kept // 5) + 3
+    )  # two trainings, latents in parts of five, three networks
+    for name in reversed(names):  # the autoencoder first, which the others come from
+        expected, found = load_file(whole / name), load_file(stopped / name)
+        assert expected.keys() == found.keys()
+        for key, value in expected.items():
+            assert torch.equal(found[key], value), (name, key)
+    pipe = StableDiffusionPipeline.from_pretrained(stopped / "export")
+    pipe.set_progress_bar_config(disable=True)
+    x = pipe("a tiger", guidance_scale=2.0, num_inference_steps=2, output_type="pt").images
+    assert x.shape == (1, 3, 64, 64) and x.isfinite().all()
+
+
+def test_tiles_are_squares_of_the_picture():
+    x = to_float(torch.randint(256, (2, 3, 128, 128), dtype=torch.uint8))
+    cut = mini_autoencoder.tiles(x)
+    assert cut.shape == (8, 3, 64, 64)
+    assert torch.equal(cut[5], x[1, :, :64, 64:])
+
+
+def test_edges_count_apart_from_brightness():
+    """A loss that is the same for all pixels has no edges; one of stripes has."""
+
+    class Same:
+        def encode(self, x):
+            shape = len(x), 1, 4, 4
+            zero = torch.zeros(shape)
+            kl = lambda: torch.zeros(len(x))  # noqa: E731
+            return _fields(latent_dist=_fields(mean=zero, std=zero, kl=kl))
+
+        def decode(self, z):
+            return _fields(sample=self.out)
+
+    vae, x = Same(), torch.zeros(1, 3, 32, 32)
+    noise, plain = torch.zeros(1, 1, 4, 4), lambda: torch.autocast("cpu", enabled=False)
+    vae.out = torch.full_like(x, 0.25)
+    brighter = mini_autoencoder.autoencoder_loss(vae, x, noise, None, plain)
+    assert brighter.item() == pytest.approx(0.25)
+    vae.out[..., ::2] = -0.25
+    striped = mini_autoencoder.autoencoder_loss(vae, x, noise, None, plain)
+    assert striped.item() == pytest.approx(0.25 + 0.5)
+
+
+def _fields(**named):
+    return type("Fields", (), {name: _static(x) for name, x in named.items()})()
+
+
+def _static(x):
+    return staticmethod(x) if callable(x) else x

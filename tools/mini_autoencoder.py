@@ -1,0 +1,82 @@
+"""The autoencoder of mini-sd-tiger: 256 pixels to latents of 32 x 32 and back, learned on tigers.
+
+First on crops, which are cheap and unlike each other, by L1, edges and a little KL; then on whole
+pictures, whose normalisation is that of use, with the features of the judge as well (a perceptual
+loss, Johnson et al. 2016), looked at in tiles of 64 pixels at full size.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from tigerdiff import crops, paint, seeded_generator, series, to_float
+from tigerdiff.metrics.judge import Judge
+from tigerdiff.tigers.tiger import Tiger
+
+SIZE, CROP, TILE = 256, 96, 64  # pixels of a tiger, of a crop, of what the judge looks at
+CROPS, EACH, WHOLE = 14, 7, 2  # crops in a batch, of one tiger; pictures in a batch afterwards
+WHOLE_FROM = 0.6  # the share of the steps after which pictures are whole and features count
+KL, FEATURES = 1e-3, 0.02  # weights in the loss, beside 1 of L1 and 1 of edges
+CHANNELS, LATENT_CHANNELS = (32, 64, 96, 128), 8
+VALIDATION_SEED = 1_950_000_000  # of tigers that training does not see
+
+
+def new_autoencoder() -> AutoencoderKL:
+    """Return the network, untrained: three halvings, no attention."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=CHANNELS, layers_per_block=1, latent_channels=LATENT_CHANNELS,
+        norm_num_groups=8, sample_size=SIZE, mid_block_add_attention=False,
+    )  # fmt: skip
+
+
+def examples(tigers: list[Tiger], step: int, whole: bool, seed: int) -> Tensor:
+    """Paint the batch of a step, float (B, 3, S, S); everything of it comes from (seed, step)."""
+    count = WHOLE if whole else CROPS // EACH
+    chosen = torch.randint(len(tigers), (count,), generator=seeded_generator(seed, step))
+    images = paint([tigers[k] for k in chosen.tolist()], SIZE)
+    x = to_float(images if whole else crops(images, CROP, each=EACH, seed=step))
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def autoencoder_loss(
+    vae: AutoencoderKL,
+    x: Tensor,
+    noise: Tensor,
+    judge: Judge | None,
+    autocast: Callable[[], AbstractContextManager],
+) -> Tensor:
+    """Return L1 + L1 of the edges + KL, and the mean squared error of the features of the judge."""
+    with autocast():
+        latent = vae.encode(x).latent_dist
+    z = latent.mean.float() + latent.std.float() * noise
+    with autocast():
+        out = vae.decode(z).sample
+    out, kl = out.float(), latent.kl().float().mean() / noise[0].numel()
+    edges = sum((out.diff(dim=d) - x.diff(dim=d)).abs().mean() for d in (2, 3))
+    loss = (out - x).abs().mean() + edges + KL * kl
+    if judge is not None:
+        loss = loss + FEATURES * F.mse_loss(judge.features(tiles(out)), judge.features(tiles(x)))
+    return loss
+
+
+def tiles(x: Tensor) -> Tensor:
+    """Cut pictures (N, 3, S, S) into squares (N * (S // TILE)^2, 3, TILE, TILE)."""
+    x = x.unfold(2, TILE, TILE).unfold(3, TILE, TILE)
+    return x.permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, TILE, TILE)
+
+
+@torch.inference_mode()
+def psnr(vae: AutoencoderKL, count: int = 16) -> float:
+    """Return the mean over tigers that training does not see, in dB, of values in [-1, 1]."""
+    device = next(vae.parameters()).device
+    found = []
+    for tiger in series(count, VALIDATION_SEED):
+        x = to_float(paint([tiger], SIZE)).to(device)
+        back = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
+        found.append(10 * torch.log10(4 / (back - x).square().mean()))
+    return torch.stack(found).mean().item()
