@@ -5,9 +5,10 @@ python tools/measure_mini_sd.py
 Is what was asked for in the picture? Each combination of fur, backdrop, mouth and age is asked for
 in words, with several guidance scales, and the judge looks. Beside it how much two drawings of one
 prompt differ, as guidance buys accuracy with it; the combinations that training never saw, measured
-apart; and what the autoencoder alone keeps. What the file has already, of these weights and as many
-drawings, is kept, so that a run that was cut off goes on. The rows go into the model's card too,
-where chapter 6 reads them.
+apart; and what the autoencoder alone keeps. Distances are of whole pictures, which the judge
+shrinks to 64 pixels, and of crops of 64 pixels, which show fur and whiskers at full size. What the
+file has already, of these weights and as many drawings, is kept, so that a run that was cut off
+goes on. The rows go into the model's card too, where chapter 6 reads them.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import hashlib
 import itertools
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,12 +24,14 @@ from diffusers import StableDiffusionPipeline
 from mini_drawings import ASKED, COMBINATIONS, STEPS, drawn, new, shown, shown_of, spread
 from picture_sets import REFERENCE_SEED
 from report import head, write
+from torch import Tensor
 from train_mini_sd import HELD_OUT, NAME, TARGET
 
-from tigerdiff import procedural_tigers, to_float, to_uint8
+from tigerdiff import crops, paint, procedural_tigers, series, to_float, to_uint8
 from tigerdiff.metrics.distances import frechet, image_features, mean_mmd
 
 OUT = Path(__file__).parent.parent / f"bench/results/{NAME}.json"
+PART = 128  # tigers that are painted and looked at together
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 
 
@@ -36,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--each", type=int, default=2, help="drawings of each combination")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--references", type=int, default=2048, help="painted tigers to compare")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     pipe = StableDiffusionPipeline.from_pretrained(TARGET)
@@ -55,12 +60,12 @@ def main() -> None:
     before = json.loads(options.out.read_text()) if options.out.exists() else {}
     rows = before.get("guidance", []) if {x: before.get(x) for x in how} == how else []
     result = made | how | {"autoencoder": autoencoder(pipe), "guidance": rows}
-    real, tigers = procedural_tigers(2048, 64, REFERENCE_SEED)
-    features = image_features(real)
-    kinds = [tuple(getattr(tiger, name) for name in ASKED) for tiger in tigers]
-    result["floor"] = {"n": 1024, "frechet": frechet(features[:1024], features[1024:])}
-    result["floor"] |= {"spread": spread(features, kinds)} | shown(real, [vars(x) for x in tigers])
-    result["floor"]["kernel"], _ = mean_mmd(features[:1024], features[1024:])
+    size, half = pipe.vae.config.sample_size, options.references // 2
+    features, details, result["floor"] = references(2 * half, size)
+    result["floor"]["frechet"] = frechet(features[:half], features[half:])
+    result["floor"]["kernel"], _ = mean_mmd(features[:half], features[half:])
+    result["floor"]["frechet_of_crops"] = frechet(details[:half], details[half:])
+    result["one_prompt"] = one_prompt(pipe, options.seed)
     for scale, name in itertools.product(SCALES, ("seen", "held out")):
         row = {"guidance_scale": scale, "combinations": name}
         if any(row.items() <= row.items() for row in rows):
@@ -76,6 +81,8 @@ def main() -> None:
         if name == "seen":
             kernel, error = mean_mmd(found, features)
             rows[-1] |= {"kernel": kernel, "kernel_standard_error": error}
+            kernel, _ = mean_mmd(image_features(crops(images, each=1)), details)
+            rows[-1] |= {"kernel_of_crops": kernel}
         else:
             rows[-1]["all_of"] = [shown_of(held, images, wanted)["all"] for held in HELD_OUT]
         print(rows[-1], flush=True)
@@ -89,7 +96,7 @@ def into_card(result: dict) -> None:
     """All rows, and how they were measured, into the card beside the weights."""
     path = TARGET / "card.json"
     card = json.loads(path.read_text())
-    parts = "autoencoder", "guidance", "together", "floor"
+    parts = "autoencoder", "guidance", "together", "floor", "one_prompt"
     card["measured"] = {name: x for name, x in result.items() if name not in parts}
     card |= {name: result[name] for name in parts}
     write(path, card)
@@ -115,19 +122,59 @@ def together(rows: list[dict]) -> list[dict]:
     ]
 
 
+def references(count: int, size: int) -> tuple[Tensor, Tensor, dict]:
+    """Return features of painted tigers, of a crop of each, and what the judge reads on them."""
+    features, details, right, kinds = [], [], [], []
+    for start in range(0, count, PART):
+        images, tigers = procedural_tigers(
+            min(PART, count - start), size, REFERENCE_SEED, start=start
+        )
+        features.append(image_features(images))
+        details.append(image_features(crops(images, each=1, seed=start)))
+        right.append(shown(images, [vars(x) for x in tigers]))
+        kinds += [tuple(getattr(tiger, name) for name in ASKED) for tiger in tigers]
+    counts = torch.tensor([len(x) for x in features], dtype=torch.float64)
+    read = {
+        name: (counts @ counts.new_tensor([row[name] for row in right])).item() / count
+        for name in right[0]
+    }
+    whole = torch.cat(features)
+    floor = {"n": count // 2, "size": size, "spread": spread(whole, kinds), **read}
+    return whole, torch.cat(details), floor
+
+
+def one_prompt(pipe: StableDiffusionPipeline, seed: int, count: int = 8) -> dict:
+    """Return how much drawings of one prompt differ, and painted tigers of the same words."""
+    asked = {"fur": "orange", "backdrop": "jungle", "mouth": "closed", "age": "adult"}
+    images = drawn(pipe, [asked] * count, 3.0, seed, same_words=True)
+    size = images.shape[-1]
+    painted = paint([replace(tiger, **asked) for tiger in series(count, REFERENCE_SEED)], size)
+    drawings, truth = (spread(image_features(x), [0] * count) for x in (images, painted))
+    return {"n": count, "guidance_scale": 3.0, "spread": drawings, "spread_of_painted": truth}
+
+
 @torch.inference_mode()
-def autoencoder(pipe: StableDiffusionPipeline) -> dict:
-    """What comes back of tigers that are only encoded and decoded."""
-    images, tigers = procedural_tigers(256, 64, REFERENCE_SEED)
-    x0 = to_float(images).to(pipe.device)
-    back = pipe.vae.decode(pipe.vae.encode(x0).latent_dist.mean).sample.clamp(-1, 1)
-    error = (back - x0).square().mean((1, 2, 3))
-    found, known = image_features(to_uint8(back).cpu()), image_features(images)
+def autoencoder(pipe: StableDiffusionPipeline, count: int = 256) -> dict:
+    """Return what comes back of tigers that are only encoded and decoded."""
+    known, back, decibels, tigers = [], [], [], []
+    for start in range(0, count, 16):
+        images, some = procedural_tigers(
+            16, pipe.vae.config.sample_size, REFERENCE_SEED, start=start
+        )
+        x0 = to_float(images).to(pipe.device)
+        x = pipe.vae.decode(pipe.vae.encode(x0).latent_dist.mean).sample.clamp(-1, 1)
+        decibels.append(10 * torch.log10(4 / (x - x0).square().mean((1, 2, 3))))
+        known.append(images)
+        back.append(to_uint8(x).cpu())
+        tigers += [vars(tiger) for tiger in some]
+    images, found = torch.cat(known), torch.cat(back)
+    details = [image_features(crops(x, each=1)) for x in (found, images)]
     return {
-        "n": 256,
-        "psnr": (10 * torch.log10(4 / error)).mean().item(),
-        "frechet_to_the_same": frechet(found, known),
-        **shown(to_uint8(back).cpu(), [vars(x) for x in tigers]),
+        "n": count,
+        "psnr": torch.cat(decibels).mean().item(),
+        "frechet_to_the_same": frechet(image_features(found), image_features(images)),
+        "frechet_of_crops_to_the_same": frechet(*details),
+        **shown(found, tigers),
     }
 
 

@@ -71,7 +71,7 @@ def tiles(x: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def psnr(vae: AutoencoderKL, count: int = 16) -> float:
+def psnr(vae: AutoencoderKL, count: int = 8) -> float:
     """Return the mean over tigers that training does not see, in dB, of values in [-1, 1]."""
     device = next(vae.parameters()).device
     found = []

@@ -36,8 +36,9 @@ def prompt(asked: dict, k: int) -> str:
 
 @torch.inference_mode()
 def drawn(
-    pipe: StableDiffusionPipeline, wanted: list[dict], guidance_scale: float, seed: int
-) -> Tensor:
+    pipe: StableDiffusionPipeline, wanted: list[dict], guidance_scale: float, seed: int,
+    same_words: bool = False,
+) -> Tensor:  # fmt: skip
     """One drawing for each, uint8 (N, 3, S, S); the same noise for each guidance scale."""
     parts = []
     autocast = torch.autocast(pipe.device.type, torch.bfloat16, enabled=has_bfloat16())
@@ -48,7 +49,8 @@ def drawn(
         noise = torch.randn(shape, generator=seeded_generator(seed, start))
         with autocast:
             x = pipe(
-                [prompt(asked, start + k) for k, asked in enumerate(some)], latents=noise,
+                [prompt(asked, 0 if same_words else start + k) for k, asked in enumerate(some)],
+                latents=noise,
                 guidance_scale=guidance_scale, num_inference_steps=STEPS, output_type="pt",
             ).images  # fmt: skip
         parts.append(to_uint8(x.float() * 2 - 1).cpu())

@@ -73,30 +73,26 @@ def main() -> None:
     parser.add_argument("--vae-steps", type=int, default=16_000)
     parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="of this call, at most")
-    parser.add_argument("--compile", action="store_true", help="needs a C++ compiler on the CPU")
+    parser.add_argument("--compile", action="store_true", help="needs a C++ compiler on a CPU")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     stop, end = Event(), time.monotonic() + 60 * options.minutes
+
+    def over() -> bool:
+        return stop.is_set() or time.monotonic() > end
+
     for asked in (signal.SIGINT, signal.SIGTERM):  # each saves what is done
         signal.signal(asked, lambda *_: stop.set())
-    over = lambda: stop.is_set() or time.monotonic() > end  # noqa: E731
     tigers = [tiger for tiger in series(TIGERS, SEED) if not held_out(tiger)]
     tokenizer = make_tokenizer(options.out / "tokenizer")
     vae, vae_steps = train_autoencoder(tigers, options, over)
-    if vae_steps < options.vae_steps:
-        sys.exit(f"the autoencoder has made {vae_steps} steps: the same command goes on")
     latents = encode(vae, tigers, options.out, over)
-    if len(latents) < len(tigers):
-        sys.exit(f"{len(latents)} tigers are encoded: the same command goes on")
     scale = 1 / latents.std().item()
     nets, steps = train_denoiser(latents * scale, tigers, tokenizer, options, over)
-    if steps < options.steps:
-        sys.exit(f"the denoiser has made {steps} steps: the same command goes on")
     vae.register_to_config(scaling_factor=scale)
     pipeline = StableDiffusionPipeline(
-        vae=vae, unet=nets["unet"], text_encoder=nets["text_encoder"], tokenizer=tokenizer,
-        scheduler=scheduler(), safety_checker=None, feature_extractor=None,
-        requires_safety_checker=False,
+        **nets, vae=vae, tokenizer=tokenizer, scheduler=scheduler(), safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     card = {
         "what": f"draws painted tigers of {SIZE} x {SIZE} pixels from captions",
@@ -142,7 +138,7 @@ def train_autoencoder(
 
 @torch.inference_mode()
 def encode(vae: AutoencoderKL, tigers: list[Tiger], out: Path, over: Callable[[], bool]) -> Tensor:
-    """Return the latents' means (N, C, 32, 32) of as many tigers as there was time for."""
+    """Return the latents' means (N, C, 32, 32) of all tigers."""
     parts = []
     for start in trange(0, len(tigers), PART, desc="encode"):
         path = out / f"latents-{start:06d}.safetensors"
@@ -150,7 +146,7 @@ def encode(vae: AutoencoderKL, tigers: list[Tiger], out: Path, over: Callable[[]
             means = []
             for first in range(start, min(start + PART, len(tigers)), 16):
                 if over():
-                    return torch.cat(parts) if parts else torch.empty(0)
+                    sys.exit(f"{start} tigers are encoded: the same command goes on")
                 some = tigers[first : min(first + 16, start + PART)]
                 with autocast():
                     latent = vae.encode(to_float(paint(some, SIZE)).to(DEVICE)).latent_dist
@@ -222,7 +218,7 @@ def fit(
     warmup: int, options: argparse.Namespace, over: Callable[[], bool],
     measure: Callable[[nn.Module], float] | None = None,
 ) -> tuple[nn.Module, int]:  # fmt: skip
-    """Train; return the averaged network and the number of steps made, fewer if it is over."""
+    """Train; return the averaged network and the steps made; exit, all saved, when it is over."""
     path = options.out / f"{name}.safetensors"
     network.to(DEVICE, memory_format=torch.channels_last)
     ema, optimizer = EMA(network, 0.999), adamw(network, LEARNING_RATE)
@@ -243,8 +239,8 @@ def fit(
             store(path, network, ema, optimizer)
             if measure:
                 print(f"{name} {ema.step}: {measure(ema.model):.2f} dB", flush=True)
-        if stopped:
-            break
+        if stopped and ema.step < steps:
+            sys.exit(f"{name} has made {ema.step} steps: the same command goes on")
     return ema.model, ema.step
 
 

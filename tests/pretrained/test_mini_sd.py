@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import measure_mini_sd
 import pytest
 import torch
 import train_mini_sd
@@ -22,7 +23,7 @@ from tigerdiff.tigers.captions import VOCABULARY
 from tigerdiff.tigers.tiger import CHOICES, series
 
 RESULTS = Path(__file__).parents[2] / "bench/results/mini-sd-tiger.json"
-MAX_BYTES = 24_000_000
+MAX_BYTES = 32_000_000
 WEIGHTS = sorted(MINI_PATH.rglob("*.safetensors"))
 PLAIN = """
 import sys
@@ -126,7 +127,8 @@ def test_plain_diffusers_draws_with_the_folder_and_nothing_of_ours(pipe, tmp_pat
     assert done.returncode == 0, done.stderr
     assert "expected" not in done.stderr and "deprecated" not in done.stderr
     x = load_file(tmp_path / "x")["x"]
-    assert x.shape == (1, 3, 64, 64) and x.std() > 0.1
+    size = pipe.vae.config.sample_size
+    assert x.shape == (1, 3, size, size) and x.std() > 0.1
     ours = pipe(
         "a roaring white tiger cub in the snow at noon", guidance_scale=3.0, output_type="pt",
         num_inference_steps=4, generator=torch.Generator().manual_seed(0),
@@ -181,10 +183,27 @@ def test_its_measures_are_of_these_weights(card):
     assert tuple(card["held_out"]) == HELD_OUT
 
 
+def test_what_is_measured_of_any_size(pipe):
+    """Reconstructions of this size are near the paintings; drawings of one prompt differ."""
+    size = pipe.vae.config.sample_size
+    whole, details, floor = measure_mini_sd.references(130, size)  # in two unequal parts
+    assert whole.shape == details.shape == (130, 128)
+    assert floor["fur"] == floor["backdrop"] == 1 and 0.9 < floor["all"] <= 1
+    kept = measure_mini_sd.autoencoder(pipe, 32)
+    assert kept["psnr"] > 25 and kept["frechet_to_the_same"] < 60
+    found = measure_mini_sd.one_prompt(pipe, seed=0, count=4)
+    assert 2 < found["spread"] < 2 * found["spread_of_painted"]
+    asked = [COMBINATIONS[0]] * 2
+    a, b = (drawn(pipe, asked, 1.0, seed=0, same_words=words) for words in (True, False))
+    assert torch.equal(a[0], b[0]) and not torch.equal(a[1], b[1])
+
+
 def test_latents_have_standard_deviation_1_and_come_back(pipe, card):
-    x0 = to_float(paint(series(4, seed=6), 64))
+    config = pipe.unet.config
+    x0 = to_float(paint(series(4, seed=6), pipe.vae.config.sample_size))
     latents = pipe.vae.encode(x0).latent_dist.mean * pipe.vae.config.scaling_factor
-    assert latents.shape == (4, 4, 16, 16) and 0.7 < latents.std() < 1.3
+    assert latents.shape == (4, config.in_channels, config.sample_size, config.sample_size)
+    assert 0.7 < latents.std() < 1.3
     back = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
     assert (back - x0).square().mean() < 4 / 10 ** (card["autoencoder"]["psnr"] / 10 - 0.5)
 
