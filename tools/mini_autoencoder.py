@@ -17,10 +17,10 @@ from tigerdiff import crops, paint, seeded_generator, series, to_float
 from tigerdiff.metrics.judge import Judge
 from tigerdiff.tigers.tiger import Tiger
 
-SIZE, CROP, TILE = 256, 96, 64  # pixels of a tiger, of a crop, of what the judge looks at
-CROPS, EACH, WHOLE = 14, 7, 2  # crops in a batch, of one tiger; pictures in a batch afterwards
+SIZE, CROP, TILE = 256, 64, 64  # pixels of a tiger, of a crop, of what the judge looks at
+CROPS, EACH, WHOLE = 8, 4, 1  # crops in a batch, of one tiger; pictures in a batch afterwards
 WHOLE_FROM = 0.6  # the share of the steps after which pictures are whole and features count
-KL, FEATURES = 1e-3, 0.02  # weights in the loss, beside 1 of L1 and 1 of edges
+KL, FEATURES = 3e-4, 0.02  # weights in the loss, beside 1 of L1 and 1 of edges
 CHANNELS, LATENT_CHANNELS = (32, 64, 96, 128), 8
 VALIDATION_SEED = 1_950_000_000  # of tigers that training does not see
 
