@@ -213,6 +213,7 @@ CALLS = {  # function: sound arguments, and what should be what
     td.eye_difference: ({"images": BYTES}, {"images": "images"}),
     seeded_generator: ({"key": 1, "device": "cpu"}, {"key": "whole", "device": "device"}),
     td.has_bfloat16: ({}, {"device": "device"}),
+    SCHEDULE.to: ({"device": "cpu"}, {"device": "device"}),
     td.NoiseSchedule: ({"alpha_bar": SCHEDULE.alpha_bar}, {"alpha_bar": "tensor"}),
     td.read_tigers: ({"folder": FOLDER / "tigers"}, {"folder": "path"}),
     td.render_folder: (

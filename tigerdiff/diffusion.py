@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tigerdiff.checks import check_images, check_time, whole_number
+from tigerdiff.devices import find_device
 
 Prediction = Literal["eps", "x0", "v"]
 
@@ -92,8 +93,8 @@ class NoiseSchedule:
         return self.alpha_bar / (1 - self.alpha_bar)
 
     def to(self, device: torch.device | str) -> NoiseSchedule:
-        """The same schedule with its table on ``device``."""
-        return NoiseSchedule(self.alpha_bar.to(device))
+        """The same schedule with its table on ``device``; ValueError if there is none such."""
+        return NoiseSchedule(self.alpha_bar.to(find_device(device)))
 
 
 def make_schedule(name: str, T: int) -> NoiseSchedule:

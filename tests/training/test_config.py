@@ -235,6 +235,20 @@ def test_the_precision_that_fits_each_device(monkeypatch):
         assert machine.make_accelerator("cpu").mixed_precision == wanted[2]  # also a second time
 
 
+def test_the_card_with_the_number_that_is_asked_for_is_trained_on(monkeypatch):
+    """Accelerate takes the current card: that one is set first."""
+    chosen = []
+    monkeypatch.setattr(machine, "find_device", torch.device)
+    monkeypatch.setattr(machine, "precision_on", lambda device: "no")
+    monkeypatch.setattr(torch.accelerator, "set_device_index", chosen.append)
+    for name in ("cuda:1", "cuda", "cpu:0"):
+        machine.make_accelerator(name)
+    assert chosen == [1]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="device must have no number where a launcher"):
+        machine.make_accelerator("cuda:1")
+
+
 def test_an_out_that_cannot_be_made_is_said_in_one_sentence(config, tmp_path, monkeypatch):
     def refused(*_, **__):
         raise PermissionError(13, "Permission denied")

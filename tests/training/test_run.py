@@ -356,6 +356,20 @@ def test_a_checkpoint_that_a_divergence_has_ruined_is_not_advised(config, monkey
         list(train(replace(config, resume=True)))
 
 
+def test_the_checkpoint_before_a_ruined_one_is_advised_and_can_be_gone_on_from(config, monkeypatch):
+    list(train(replace(config, steps=2)))
+    counting(monkeypatch, 2, lambda loss: loss + 1e6)
+    list(train(replace(config, steps=4, resume=True)))
+    counting(monkeypatch, 1, lambda loss: loss * float("nan"))
+    said = "at step 5: delete step-000004, .* go on from step-000002 with --resume"
+    with pytest.raises(FloatingPointError, match=said):
+        list(train(replace(config, steps=6, resume=True)))
+    shutil.rmtree(config.out / "checkpoints" / "step-000004")
+    counting(monkeypatch, 1, lambda loss: loss)
+    more = list(train(replace(config, steps=6, resume=True, learning_rate=1e-4)))
+    assert [record.step for record in more] == [3, 4, 5, 6]
+
+
 def test_a_gradient_that_is_not_finite_ends_the_run_too(config, monkeypatch):
     def exploding(model, *arguments):
         loss = diffusion_loss(model, *arguments)

@@ -57,16 +57,32 @@ def starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, int
     return folder, state["step"]
 
 
+def losses_of(table: Path) -> dict[int, float]:
+    """Return the loss of each step in a log.csv; nothing where there is none."""
+    if not table.exists():
+        return {}
+    rows = [line.split(",") for line in table.read_text(encoding="utf-8").splitlines()[1:]]
+    return {int(row[0]): float(row[1]) for row in rows if len(row) == 5}
+
+
 def advice_on_divergence(config: TrainConfig, step: int, saved_loss: float) -> str:
     """Return the sentence on a loss that is no longer finite, or whose gradient is not.
 
     Where the loss of the newest checkpoint is large, that one is ruined too.
     """
     there = checkpoints.complete_checkpoints(config.out)
+    losses = losses_of(Path(config.out) / "log.csv")
+    sound = [x for x in there[:-1] if losses.get(int(x.name[5:]), math.inf) < RUINED]
     lower = f"a lower learning rate than {config.learning_rate:g} (--learning-rate)"
     remedy = f"start again in another folder, with {lower}"
     if there and saved_loss < RUINED:
         remedy = f"go on from {there[-1].name} with --resume (resume=True) and {lower}"
+    elif sound:
+        ruined = ", ".join(x.name for x in there[there.index(sound[-1]) + 1 :])
+        remedy = (
+            f"delete {ruined}, which it has ruined, in {there[-1].parent}, then go on from "
+            f"{sound[-1].name} with --resume (resume=True) and {lower}"
+        )
     return f"the loss or its gradient is no longer finite at step {step}: {remedy}"
 
 
