@@ -240,10 +240,10 @@ def test_the_card_with_the_number_that_is_asked_for_is_trained_on(monkeypatch):
     chosen = []
     monkeypatch.setattr(machine, "find_device", torch.device)
     monkeypatch.setattr(machine, "precision_on", lambda device: "no")
-    monkeypatch.setattr(torch.accelerator, "set_device_index", chosen.append)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     for name in ("cuda:1", "cuda", "cpu:0"):
         machine.make_accelerator(name)
-    assert chosen == [1]
+    assert chosen == [torch.device("cuda:1")]
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="device must have no number where a launcher"):
         machine.make_accelerator("cuda:1")

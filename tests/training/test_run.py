@@ -356,7 +356,7 @@ def test_a_checkpoint_that_a_divergence_has_ruined_is_not_advised(config, monkey
         list(train(replace(config, resume=True)))
 
 
-def test_the_checkpoint_before_a_ruined_one_is_advised_and_can_be_gone_on_from(config, monkeypatch):
+def test_the_checkpoint_before_a_ruined_one_is_advised_and_is_enough_to_resume(config, monkeypatch):
     list(train(replace(config, steps=2)))
     counting(monkeypatch, 2, lambda loss: loss + 1e6)
     list(train(replace(config, steps=4, resume=True)))

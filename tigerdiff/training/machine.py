@@ -33,14 +33,13 @@ def make_accelerator(name: str | None) -> Accelerator:
     except ImportError:
         raise ImportError("training needs accelerate: pip install 'tigerdiff[train]'") from None
     device = find_device(name)
-    alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
-    if device.type != "cpu" and device.index is not None:  # accelerate takes the current card
-        if not alone:
+    if device.type == "cuda" and device.index is not None:  # accelerate takes the current card
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise ValueError(
                 f"device must have no number where a launcher starts several processes, each of "
-                f"which takes a card of its own: {device.type} (got {name!r})"
+                f"which takes a card of its own: cuda (got {name!r})"
             )
-        torch.accelerator.set_device_index(device.index)
+        torch.cuda.set_device(device)
     before = AcceleratorState._shared_state  # accelerate keeps the first choice of a process
     precision = precision_on(device)
     if before and (before["device"].type, before["_mixed_precision"]) != (device.type, precision):
