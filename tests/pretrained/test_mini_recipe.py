@@ -60,9 +60,8 @@ def test_stopped_twice_it_goes_on_exactly_and_plain_diffusers_draws(recipe):
     stopped = recipe("stopped")
     kept = sum(not train_mini_sd.held_out(x) for x in series(12, train_mini_sd.SEED))
     names = [path.relative_to(whole) for path in sorted(whole.rglob("*.safetensors"))]
-    assert (
-        len(names) == 2 + -(-kept // 5) + 3
-    )  # two trainings, latents in parts of five, three networks
+    parts = -(-kept // 5)  # of the latents
+    assert len(names) == 2 + parts + 3  # two trainings, the parts, three networks
     for name in reversed(names):  # the autoencoder first, which the others come from
         expected, found = load_file(whole / name), load_file(stopped / name)
         assert expected.keys() == found.keys()

@@ -8,6 +8,7 @@ the next test gets a new process.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -122,9 +123,11 @@ class Sandbox:
 
     def _cpu_seconds(self) -> float:
         """What its process has computed up to now; read here, where nothing can change it."""
-        outer = psutil.Process(self.process.pid)
-        times = [process.cpu_times() for process in (outer, *outer.children(recursive=True))]
-        return sum(t.user + t.system for t in times)
+        outer, seconds = psutil.Process(self.process.pid), 0.0
+        for process in (outer, *outer.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):  # a child that has just ended
+                seconds += sum(process.cpu_times()[:4])  # its own, and of children that have ended
+        return seconds
 
     def _start(self) -> Channel:
         """Start a process, unless there is one, and run the cells that were good."""
