@@ -42,8 +42,8 @@ def pytest_runtest_makereport():
 def built_book(tmp_path_factory, worker_id):
     """The book as a reader builds it, any warning an error; returns its html folder.
 
-    Its pages are executed this once, without a network. Of two processes that run the tests the
-    first to come builds it, and the other waits.
+    Its pages are executed this once, without a network. The first process that asks for it builds
+    it; the other waits.
     """
     shared = tmp_path_factory.getbasetemp()
     shared = shared if worker_id == "master" else shared.parent  # of all processes of this run
@@ -66,6 +66,17 @@ def site_url(built_book):
         yield url
 
 
+def patient(make):
+    """Let what a browser makes wait for minutes: a busy machine is slow, not wrong."""
+
+    def made(**options):
+        context = make(**options)
+        context.set_default_timeout(600_000)
+        return context
+
+    return made
+
+
 @pytest.fixture(scope="session")
 def browser():
     """Headless Chromium, driven by Playwright."""
@@ -73,5 +84,7 @@ def browser():
     assert path, "there is no Chromium: run python tools/chromium.py"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser.new_context = patient(browser.new_context)
+        browser.new_page = patient(browser.new_page)
         yield browser
         browser.close()

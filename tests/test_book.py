@@ -38,7 +38,6 @@ class Visit:
 
     def __init__(self, browser, origin, page, **context):
         self.context = browser.new_context(**context)
-        self.context.set_default_timeout(600_000)  # a busy machine is slow, not wrong
         self.tab = self.context.new_page()
         self.foreign, self.errors = [], []
         self.tab.route("**/*", self._only_from(origin))
@@ -306,20 +305,18 @@ def test_a_formula_that_is_too_wide_scrolls_by_itself_and_fades_where_it_goes_on
             e => e.getBoundingClientRect().top - e.closest("p").getBoundingClientRect().top)"""
         placed = visit.tab.evaluate(tops)
         visit.tab.add_style_tag(content=".bd-article span.math { display: inline !important; }")
-        assert visit.tab.evaluate(tops) == pytest.approx(placed, abs=1), "they stand on the line"
+        assert visit.tab.evaluate(tops) == pytest.approx(placed, abs=1), "they are on the line"
     with Visit(browser, site_url, "01_theory.html", **PHONE) as visit:
         visit.wait_for_mathematics()
         formula = visit.tab.locator("p span.math").first
         faded = "e => getComputedStyle(e).getPropertyValue('--fade')"
         assert formula.evaluate(faded) == "0px"
         formula.evaluate("e => e.closest('p').style.width = e.clientWidth / 2 + 'px'")
-        visit.tab.wait_for_timeout(100)
+        visit.tab.wait_for_function(f"e => ({faded})(e) === '40px'", arg=formula.element_handle())
         assert formula.evaluate("e => e.scrollWidth > e.clientWidth + 5")
-        assert formula.evaluate(faded) == "40px"
         formula.evaluate("e => e.scrollLeft = 10_000")
-        visit.tab.wait_for_timeout(100)
+        visit.tab.wait_for_function(f"e => ({faded})(e) === '0px'", arg=formula.element_handle())
         assert formula.evaluate("e => e.scrollLeft") > 5
-        assert formula.evaluate(faded) == "0px"
 
 
 def test_the_start_page_leads_to_every_chapter(built_book):

@@ -41,7 +41,7 @@ RED, BLUE = (200, 30, 10), (10, 30, 200)
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
-    """No test touches the real cache of whoever runs it."""
+    """No test touches the real cache of the person who runs it."""
     home = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(_files, "cache_home", lambda: home)
     return home
@@ -895,29 +895,24 @@ def dripping():
 
 def test_a_server_that_drips_for_ever_is_given_up(site, tmp_path):
     site.pages["/slow"] = (200, {}, dripping())
-    begin = time.monotonic()
     with pytest.raises(ConnectionError, match="it took too long"):
         _downloads.download(f"{site.url}/slow", max_bytes=100, max_seconds=0.3)
-    assert time.monotonic() - begin < 8
 
 
 def test_a_server_that_never_answers_is_given_up(monkeypatch, cache):
     monkeypatch.setattr(_downloads, "ANSWER_SECONDS", 0.3)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        begin = time.monotonic()
-        with pytest.raises(ConnectionError, match="it took too long"):
-            load_photo(f"http://127.0.0.1:{silent.getsockname()[1]}/a.jpg")
-    assert time.monotonic() - begin < 3 and nothing_kept(cache)
+    silent = socket.create_server(("127.0.0.1", 0))
+    with silent, pytest.raises(ConnectionError, match="it took too long"):
+        load_photo(f"http://127.0.0.1:{silent.getsockname()[1]}/a.jpg")
+    assert nothing_kept(cache)
 
 
 def test_a_name_look_up_that_hangs_is_given_up(monkeypatch, cache):
     release = threading.Event()
     monkeypatch.setattr(_downloads, "ANSWER_SECONDS", 0.3)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(20) and [])
-    begin = time.monotonic()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait() and [])
     with pytest.raises(ConnectionError, match="it took too long"):
         load_photo("http://tiger.invalid/a.jpg")
-    assert time.monotonic() - begin < 3
     release.set()
 
 

@@ -27,7 +27,7 @@ SIZE = 16
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
-    """No test touches the real cache of whoever runs it."""
+    """No test touches the real cache of the person who runs it."""
     home = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(_files, "cache_home", lambda: home)
 

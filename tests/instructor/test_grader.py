@@ -3,7 +3,6 @@
 import copy
 import re
 import socket
-import time
 import zipfile
 
 import grader.execute
@@ -107,9 +106,7 @@ def test_harm_costs_its_own_marks_alone_and_is_reported(course, monkeypatch):
     forged.metadata["nbgrader"]["grade_id"] = "mine"  # looks like a cell of ours
     notebook.cells[2:2] = [forged, copy.deepcopy(tests[0])]
     submit(course, "bob", name, notebook)
-    began = time.monotonic()
     assert autograde(course, "bob", name) == 2 + 3  # t_half and even_schedule
-    assert time.monotonic() - began < 90
     assert not (course.parent / "mark").exists()
     page = feedback(course, "bob", name)
     for words in ("no answer within 3 seconds", "ended in the middle", "DefaultCPUAllocator"):

@@ -12,7 +12,7 @@ from outlines import LINE, book_equations, fill, numbered_chapters, outline_of, 
 from pypdf import PdfReader
 from repository_url import slug as slug_of
 
-DECKS = [name for name in numbered_chapters() if outline_of(name).exists()]
+DECKS = numbered_chapters()
 SHOWS = {
     "cell": r"td\.(show_images|table|wipe|player|two_way_choice|\w+_slider)\(|^slider$",
     "print": r"print\(|td\.settings\(|^timesteps\(",
@@ -38,11 +38,6 @@ OUTSIDE = """() => {
 
 def slides_of(name):
     return re.split(r"^---\n", outline_of(name).read_text(encoding="utf-8"), flags=re.M)
-
-
-def test_every_chapter_of_part_one_and_two_has_slides():
-    assert {"01_theory", "06_stable_diffusion", "08_flow_matching", "11_judging"} <= set(DECKS)
-    assert len(DECKS) >= 9
 
 
 @pytest.mark.parametrize("name", DECKS)

@@ -94,7 +94,6 @@ def moves(figure, page):
 
 def test_reopened_in_jupyterlab_it_is_there_and_moves(browser, lab_url):
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.set_default_timeout(SLOW)
     page.goto(lab_url)
     output = page.locator(".jp-CodeCell").first.locator(".jp-Cell-outputArea")
     output.locator(".tigerdiff img:not([hidden])").wait_for()
