@@ -9,7 +9,7 @@
 # make offline  one archive in build/offline: wheels, course, book, assignments, for a room without
 #             network (with the small CPU build of torch: PIP_EXTRA_INDEX_URL as in the README)
 # make gpu    what only a GPU can show, in 8 minutes, needs no network (HALF=1, HALF=2: one half;
-#             DRY=1: a tiny size on the CPU); python -m bench.gpu_wheels brings what is missing there
+#             DRY=1: a tiny size on the CPU); python -m bench.gpu_wheels fetches what is missing
 # make clean  remove everything made here, .venv included
 #
 # Each does all it needs on a machine with Python 3.10 to 3.13, git and make.

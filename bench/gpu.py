@@ -8,7 +8,7 @@ Half 1: the tests of tests/test_gpu.py, the comparisons with other libraries, me
 page of the book with the sizes that its settings choose for a GPU. Neither Jupyter nor a network is
 needed. Each part is a process of its own with a time limit, and writes gpu-PART.json at its end. A
 part that has its file from the same hardware and version of torch is not run again, so a run that
-was cut short goes on where it stopped (--again runs all). Dry results say "dry" and lie in
+was cut short continues where it stopped (--again runs all). Dry results say "dry" and lie in
 _build/gpu-dry, where nothing reads them.
 """
 

@@ -1,4 +1,4 @@
-"""``python -m bench.gpu_wheels``: bring what `make gpu` needs on a machine without a network.
+"""``python -m bench.gpu_wheels``: fetch what `make gpu` needs on a machine without a network.
 
 That machine has Python 3.12, torch and what usually goes with it (torchvision, transformers,
 accelerate, matplotlib, scikit-image, pytest). What is missing there comes as wheels into
@@ -32,7 +32,7 @@ def main() -> None:
     sizes = {path.name: path.stat().st_size for path in sorted(FOLDER.glob("*.whl"))}
     print(f"{len(sizes)} wheels, {sum(sizes.values()) / 1e6:.1f} MB, in {FOLDER}")
     if sum(sizes.values()) > LARGEST:
-        sys.exit("they are too large together: name fewer")
+        sys.exit("together the wheels are too large: shorten NAMES")
 
 
 if __name__ == "__main__":

@@ -80,14 +80,14 @@ def run(options: Namespace) -> dict:
 def crossings(curves: dict[str, list[dict]], threshold: float) -> list[dict]:
     """Seconds until each library's Fréchet distance is at most the threshold, None if never."""
     found = {library: crossing(curve, threshold) for library, curve in curves.items()}
-    mine = found[OURS]
+    ours = found[OURS]
     return [
         {
             "what": f"seconds to a Fréchet distance of {threshold:g}",
             "name": library,
             "seconds": seconds,
             "within": curves[library][-1]["seconds"],
-            "ratio": mine / seconds if mine and seconds else None,
+            "ratio": ours / seconds if ours and seconds else None,
         }
         for library, seconds in found.items()
     ]

@@ -59,7 +59,7 @@ def _drawing(
 def overhead(options: Namespace) -> dict:
     """Seconds per step with a model that costs nothing, on (16, 3, 32, 32) float32.
 
-    Whatever a library does once per drawing (tables, timesteps) is in it, for all.
+    What a library does once per drawing (tables, timesteps) is included, for all.
     """
     from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 

@@ -16,7 +16,7 @@ Seconds = dict[str, list[float]]
 def interleaved(functions: dict[str, Callable[[], object]], repeats: int) -> Seconds:
     """Seconds of each function, run in turn: A B C A B C ..., after one run of each to warm up.
 
-    Whatever slows the machine for a while thus slows all of them. On a GPU each reading of the
+    What slows the machine for a while thus slows all of them. On a GPU each reading of the
     clock waits for what was launched before.
     """
     seconds: Seconds = {name: [] for name in functions}

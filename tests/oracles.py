@@ -44,7 +44,7 @@ def load_core(module=None, old=None, new=None):
         path = PACKAGE / f"{stem.replace('.', '/')}.py"
         source = path.read_text(encoding="utf-8")
         if stem == module:
-            assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {stem}"
+            assert source.count(old) == 1, f"{old!r} is {source.count(old)} times in {stem}"
             source = source.replace(old, new)
         fresh = types.ModuleType(f"{name}_{stem.replace('.', '_')}")
         sys.modules[fresh.__name__] = fresh
@@ -286,7 +286,7 @@ def guided_flow_of_a_gaussian(core):
 
 
 def contract(core, steps=(1, 2, 3, 4, 7, 64)):
-    """The first step has t = T, the last t = 0, x0 = xt and eps = 0; n calls, at the times told."""
+    """The first step has t = T, the last t = 0, x0 = xt and eps = 0; n calls, at those times."""
     for kind, n in product(SCHEDULES, steps):
         schedule = getattr(core.NoiseSchedule, kind)()
         for walk in (core.ddpm, core.ddim, core.dpm_solver, core.heun):
@@ -379,7 +379,7 @@ def ddim_is_diffusers(core, steps=STEPS, etas=ETAS):
 def dpm_solver_is_diffusers(core, steps=STEPS):
     """Theirs casts to float32 in ``step``, so its two updates are called directly.
 
-    It cannot clip: it is told the noise that goes with the clipped x0.
+    It cannot clip: it is given the noise that belongs to the clipped x0.
     """
     for kind in SCHEDULES:
         schedule, table = getattr(core.NoiseSchedule, kind)(), reference_alpha_bar(kind, 1000)
@@ -586,7 +586,7 @@ def average_in_closed_form(core):
 
 
 def network_hears_the_time(core):
-    """The output depends on t, at neighbouring times too; the embedding tells all times apart."""
+    """The output depends on t, at neighbouring times too; the embedding differs at all times."""
     torch.manual_seed(0)
     model = core.UNet(size=8, channels=16, multipliers=(1, 2), blocks=1, attention=(4,))
     assert not model(torch.randn(2, 3, 8, 8), torch.tensor([1, 2])).any(), "starts at zero"

@@ -137,7 +137,7 @@ def small(tmp_path, monkeypatch):
     return run
 
 
-def test_a_distillation_that_was_cut_off_goes_on_exactly(small, monkeypatch, tmp_path):
+def test_a_distillation_that_was_cut_off_is_resumed_exactly(small, monkeypatch, tmp_path):
     whole = small("whole")
     update = td.EMA.update
     calls = []

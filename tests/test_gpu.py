@@ -72,7 +72,7 @@ PRECISIONS = ["no", "bf16", *["fp16"] * CUDA]  # float16 needs the scaler of a G
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_training_learns_in_every_precision(precision, tmp_path, monkeypatch):
-    """The loss halves, and stays within a tenth of float32's at the end."""
+    """The loss halves; in the few steps on a CPU it falls by a fifth."""
     monkeypatch.setattr(machine, "precision_on", lambda device: precision)
     images = td.procedural_tigers(256, SIZE, seed=7)[0]
     steps = 200 if CUDA else 30

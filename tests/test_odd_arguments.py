@@ -360,8 +360,8 @@ def test_formulas_in_float32_are_those_in_float64(schedule, shape, prediction, s
         scale = torch.finfo(dtype).eps * 50 / min(signal, noise)
         torch.testing.assert_close(back, (a, b), rtol=scale, atol=scale)
     scale = torch.finfo(torch.float32).eps * 50 / min(signal, noise)
-    for mine, exact in zip(*results.values(), strict=True):
-        torch.testing.assert_close(mine.double(), exact, rtol=scale, atol=scale)
+    for ours, exact in zip(*results.values(), strict=True):
+        torch.testing.assert_close(ours.double(), exact, rtol=scale, atol=scale)
 
 
 @often

@@ -81,21 +81,21 @@ def test_a_quiz_answers_to_the_keyboard(browser, site_url, scripts):
     page.goto(f"{site_url}/05_ddim.html", wait_until="domcontentloaded")
     first = page.locator(".quiz fieldset").first
     answers = QUIZZES["05_ddim"][0]["answers"]
-    told = first.locator("[role=status] p")
-    assert [told.nth(i).is_visible() for i in range(len(answers))] == [False] * len(answers)
+    replies = first.locator("[role=status] p")
+    assert [replies.nth(i).is_visible() for i in range(len(answers))] == [False] * len(answers)
     first.locator("input").first.focus()
     page.keyboard.press("Space")
     for i, answer in enumerate(answers):
-        shown = [told.nth(j).is_visible() for j in range(len(answers))]
+        shown = [replies.nth(j).is_visible() for j in range(len(answers))]
         assert shown == [j == i for j in range(len(answers))]
-        words = told.nth(i).inner_text()
+        words = replies.nth(i).inner_text()
         assert words.startswith("Yes" if answer.get("right") else "No.")
         page.keyboard.press("ArrowDown")
     context.close()
 
 
 def test_the_tab_key_passes_formulas_by(browser, site_url):
-    """From answer to answer, whatever formulas the page and the questions have."""
+    """From answer to answer, past the formulas of the page and the questions."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.goto(f"{site_url}/05_ddim.html")

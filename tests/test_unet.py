@@ -35,9 +35,9 @@ def test_shapes_zero_start_and_config(options):
     out = model(torch.randn(2, 3, size, size), torch.tensor([1, 1000]))
     assert out.shape == (2, 3, size, size) and not out.any()
     assert model.prediction == options.get("prediction", "v")
-    twin = UNet(**json.loads(json.dumps(model.config)))
-    twin.load_state_dict(model.state_dict())
-    assert twin.config == model.config
+    copied = UNet(**json.loads(json.dumps(model.config)))
+    copied.load_state_dict(model.state_dict())
+    assert copied.config == model.config
 
 
 def test_other_sizes_and_rectangles(model):
@@ -120,7 +120,7 @@ def test_gradient_reaches_every_weight(model):
 
 
 def test_double_precision(model):
-    twin = UNet(**TINY).double().eval()
-    twin.load_state_dict(model.state_dict())
+    copied = UNet(**TINY).double().eval()
+    copied.load_state_dict(model.state_dict())
     xt, t = torch.randn(1, 3, 16, 16), torch.tensor([77])
-    torch.testing.assert_close(twin(xt.double(), t).float(), model(xt, t), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(copied(xt.double(), t).float(), model(xt, t), rtol=1e-3, atol=1e-3)

@@ -1,4 +1,4 @@
-"""What the formulas demand of their arguments, said in one sentence where it is not met.
+"""Checks of arguments: what is wrong is said in one sentence.
 
 Shapes and dtypes are checked everywhere, values only on the CPU: to look at them a GPU would wait.
 """

@@ -62,7 +62,7 @@ def memory_of(device: torch.device) -> tuple[int, int]:
     """Return the bytes of memory that are free on a device, and that it has in all."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)
-    import psutil  # which accelerate brings
+    import psutil  # a dependency of accelerate
 
     memory = psutil.virtual_memory()
     return memory.available, memory.total

@@ -71,7 +71,7 @@ def add_search_script(app: Sphinx, pagename: str, *_: object) -> None:
 
 
 def add_folder(app: Sphinx, config: Config) -> None:
-    """Serve the script; jupyter-book loads whatever lies in book/_static on every page."""
+    """Serve the script; jupyter-book loads all that lies in book/_static on every page."""
     config.html_static_path.append(str(Path(__file__).parent / "pages"))
 
 

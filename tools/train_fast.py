@@ -5,7 +5,7 @@ python tools/train_fast.py ddpm-tiger-32-fast
 Progressive distillation (Salimans & Ho 2022, algorithm 2): in each round a copy of the network
 learns to do in one DDIM step what the network before needs two for; in the first round, four. What
 has been learned is in --out, a folder for each round and one for each finished student; the same
-command goes on from there, exactly. It takes a GPU where there is one, else the CPU: in the
+command continues from there, exactly. It takes a GPU where there is one, else the CPU: in the
 background, at low priority, OMP_NUM_THREADS=1 nice -n 19 python tools/train_fast.py ...
 """
 
@@ -219,7 +219,7 @@ def one_step_target(
         xt: noisy pictures (B, ...) at time t.
         x_end: where several steps of the teacher led from there, at time t_end, shape of xt.
         t: times 1 ... T, an int or int64 (B,).
-        t_end: earlier times, 0 ... t - 1, likewise.
+        t_end: earlier times, 0 ... t - 1, of the same kind.
     """
     a, a_end = schedule.alpha_bar[t], schedule.alpha_bar[t_end]
     shrink = ((1 - a_end) / (1 - a)).sqrt()  # by which the noise shrinks

@@ -3,9 +3,9 @@
 python tools/train_pixels.py ddpm-tiger-32 --minutes 75
 
 A pool of painted tigers is painted first, then learned, each with the words for its fur, backdrop,
-mouth and age. What has been trained is in --out, an ordinary run's folder; the same command goes on
-from there, exactly. It takes a GPU where there is one, else the CPU: in the background, at low
-priority, OMP_NUM_THREADS=1 nice -n 19 python tools/train_pixels.py ...
+mouth and age. What has been trained is in --out, an ordinary run's folder; the same command
+continues from there, exactly. It takes a GPU where there is one, else the CPU: in the background,
+at low priority, OMP_NUM_THREADS=1 nice -n 19 python tools/train_pixels.py ...
 
 --warm starts from the weights that the package ships, if these know no words: the rows of the words
 begin at zero, so that the network begins by drawing what it draws today.
@@ -43,7 +43,7 @@ MODELS = {
 }
 CLASSES = {name: CHOICES[name] for name in ("fur", "backdrop", "mouth", "age")}
 TIGERS = 49_152  # in the pool, each seen mirrored as well
-SEED = 1_800_000_000  # of the tigers and of the training, far from what anyone looks at
+SEED = 1_800_000_000  # of the tigers and of the training, far from the seeds that the course shows
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ class Command:
         self.pid = int(self.text("pid"))
 
     def until(self, happened):
-        """Wait until something has happened, while the command goes on."""
+        """Wait until something has happened, while the command runs."""
         deadline = time.monotonic() + 200
         while not happened():
             assert not (self.folder / "code").exists(), (self.folder / "err").read_text()

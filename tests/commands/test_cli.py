@@ -97,7 +97,7 @@ def test_python_m_trains_with_a_bar_and_says_what_comes_next(finished):
     assert len((out / "log.csv").read_text().splitlines()) == 3
 
 
-def test_a_run_is_kept_from_a_second_one_and_goes_on_with_resume(
+def test_a_run_is_kept_from_a_second_one_and_can_be_resumed(
     finished, photos, tmp_path, tigerdiff_says
 ):
     out = tmp_path / "copy"
@@ -133,10 +133,10 @@ def held_loss(*arguments):
 
 calls, diffusion_loss = [], loop.diffusion_loss
 loop.diffusion_loss = held_loss
-"""  # after four steps a run waits until it may go on: no test depends on how fast it is
+"""  # after four steps a run waits until it may continue: no test depends on how fast it is
 
 
-def test_each_signal_that_asks_for_an_end_saves_and_tells_how_to_go_on(photos, tmp_path, start):
+def test_each_signal_that_asks_for_an_end_saves_and_says_how_to_resume(photos, tmp_path, start):
     """Ctrl-C, the end of a job, a closed terminal, and what clusters announce an end with."""
     runs_ = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
@@ -153,10 +153,10 @@ def test_each_signal_that_asks_for_an_end_saves_and_tells_how_to_go_on(photos, t
         assert "\nStopping after this step; Ctrl-C again stops at once\n" in err
         (checkpoint,) = runs.complete_checkpoints(out)
         assert f"{checkpoint} is saved" in err
-        told = shlex.split(err.strip().splitlines()[-1])
-        assert told == [sys.executable, "-m", "tigerdiff", *map(str, words), "--resume"]
+        typed = shlex.split(err.strip().splitlines()[-1])
+        assert typed == [sys.executable, "-m", "tigerdiff", *map(str, words), "--resume"]
         assert rows(out) == runs.read_state(checkpoint)["step"]
-    code, said, err = start(*told[3:]).end()
+    code, said, err = start(*typed[3:]).end()
     assert (code, "step-000060 is ready" in said) == (0, True), err
     assert rows(out) == 60
 
@@ -254,7 +254,7 @@ def test_an_interrupt_answers_at_once_where_the_work_is_long(photos, tmp_path, s
         code, _, err = command.end()
         assert code == 130, err
         assert "Traceback" not in err
-        assert "step-000002 is saved. Go on with:" in err
+        assert "step-000002 is saved. Continue with:" in err
         assert rows(tmp_path / out) == 2
         assert not (tmp_path / out / "samples").exists()
 
@@ -314,9 +314,9 @@ def test_home_is_expanded_and_the_advised_command_works(
         monkeypatch.setenv(name, str(tmp_path / "home"))
     code, said, _ = tigerdiff_says("train", "--data", photos, "--out=~/x", "--steps", 1, *TINY)
     assert code == 0
-    told = shlex.split(said.splitlines()[-1])
-    assert told[-2:] == ["--checkpoint", str(tmp_path / "home/x")]
-    for checkpoint in (told[-1], "~/x"):
+    typed = shlex.split(said.splitlines()[-1])
+    assert typed[-2:] == ["--checkpoint", str(tmp_path / "home/x")]
+    for checkpoint in (typed[-1], "~/x"):
         words = ["--checkpoint", checkpoint, "--out", "~/new/a.png", "-n", 1, "--steps", 2]
         assert tigerdiff_says("sample", *words, "--force")[0] == 0
     assert (tmp_path / "home/new/a.png").exists()
@@ -355,7 +355,7 @@ def test_it_trains_on_painted_tigers(tmp_path, tigerdiff_says):
     assert runs.read_state(runs.find_checkpoint(tmp_path / "run"))["config"]["data"] == "painted"
 
 
-def test_an_interrupted_rendering_tells_the_command_that_goes_on(tmp_path, start):
+def test_an_interrupted_rendering_says_the_command_that_resumes_it(tmp_path, start):
     commands = {}
     for number in (signal.SIGINT, signal.SIGTERM):
         out = tmp_path / f"my tigers {number}"
@@ -369,11 +369,11 @@ def test_an_interrupted_rendering_tells_the_command_that_goes_on(tmp_path, start
         assert code == 130, err
         assert "Traceback" not in err
         there = len(read_tigers(out))
-        assert f"Stopped; {there} of 400 tigers are in {out}. Go on with:" in err
-        told = shlex.split(err.strip().splitlines()[-1])
-        assert told == [sys.executable, "-m", "tigerdiff", *map(str, words), "--resume"]
-    told[told.index("400")] = str(there + 1)
-    assert start(*told[3:]).end()[0] == 0
+        assert f"Stopped; {there} of 400 tigers are in {out}. Continue with:" in err
+        typed = shlex.split(err.strip().splitlines()[-1])
+        assert typed == [sys.executable, "-m", "tigerdiff", *map(str, words), "--resume"]
+    typed[typed.index("400")] = str(there + 1)
+    assert start(*typed[3:]).end()[0] == 0
     assert list(read_tigers(out).values()) == procedural_tigers(there + 1, 16)[1]
 
 
@@ -588,5 +588,5 @@ print(sorted({"torch", "numpy", "PIL"} & set(sys.modules)))
     assert done.stdout.strip() == "[]"
     texts = options.argument_texts(TrainConfig.__doc__)
     assert texts.keys() == TrainConfig.__dataclass_fields__.keys()
-    assert options.in_help(texts["resume"]) == "Go on from the newest checkpoint in --out."
+    assert options.in_help(texts["resume"]) == "Continue from the newest checkpoint in --out."
     assert not [name for name, text in texts.items() if "  " in text or "\n" in text]

@@ -41,7 +41,7 @@ end_kl = (v + m * m - 1 - torch.tensor(v).double().log()) / 2
     },
 }
 
-# name: cell, what stands there, what is put there, marks of 20, words of the report
+# name: cell, text in it, text put in its place, marks of 20, words of the report
 WRONG = {
     "a for its root": ("noised", "a**0.5 * m", "a * m", 16, "not by a"),
     "variance squared": ("noised", "a * v + 1 - a", "a * v**2 + 1 - a", 18, "do not square it"),

@@ -51,7 +51,7 @@ def even_schedule(T, high, low):
     },
 }
 
-# name: cell, what stands there, what is put there, marks of 20, words of the report
+# name: cell, text in it, text put in its place, marks of 20, words of the report
 WRONG = {
     "product of the betas": (
         "make_alpha_bar",

@@ -41,7 +41,7 @@ def linear_x0(xt, mean, v, a):
     },
 }
 
-# name: cell, what stands there, what is put there, marks of 20, words of the report
+# name: cell, text in it, text put in its place, marks of 20, words of the report
 WRONG = {
     "median": (
         "best_constant",

@@ -45,7 +45,7 @@ def fixed_sample(model, schedule, xT, draw):
     },
 }
 
-# name: cell, what stands there, what is put there, marks of 20, words of the report
+# name: cell, text in it, text put in its place, marks of 20, words of the report
 WRONG = {
     "exchanged": (
         "posterior",

@@ -43,7 +43,7 @@ for a, b in zip(level, level[1:]):
     },
 }
 
-# name: cell, what stands there, what is put there, marks of 20, words of the report
+# name: cell, text in it, text put in its place, marks of 20, words of the report
 WRONG = {
     "strides of T // n": (
         "sub_schedule", "[round(T * (n - k) / n) for k in range(n + 1)]",

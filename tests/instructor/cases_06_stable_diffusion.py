@@ -57,7 +57,7 @@ def redraw(model, schedule, x0, strength, eps, steps):
     },
 }
 
-# name: cell, what stands there, what is put there, marks of 20, words of the report
+# name: cell, text in it, text put in its place, marks of 20, words of the report
 WRONG = {
     "w of the paper": ("guide", "unconditional + w", "conditional + w", 15, "one too large"),
     "exchanged": (

@@ -53,7 +53,7 @@ COPY = """    u = (xT[:, 0].abs() * 9999).long() % 1500
     return torch.stack([points[labels[:, 0] == k][i] for k, i in zip(condition[:, 0], u)])
 """
 
-# name: cell, what stands there, what is put there, marks of 20, words of the report
+# name: cell, text in it, text put in its place, marks of 20, words of the report
 WRONG = {
     "too many calls": ("project", "schedule, 20)", "schedule, 40)", 17, "the budget is 20 calls"),
     "three calls": ("project", "schedule, 20)", "schedule, 2)", 17, "energy distance"),

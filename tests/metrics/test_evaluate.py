@@ -40,7 +40,7 @@ SIZE = 16
 
 @pytest.fixture(autouse=True)
 def quick(tmp_path_factory, monkeypatch):
-    """A judge that has learned nothing: the sums are the same. And nobody's real cache."""
+    """A judge that has learned nothing: the sums are the same. And no real cache."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         untrained = _judge.Judge().eval().requires_grad_(False)
@@ -301,8 +301,8 @@ def test_a_folder_as_reference_is_dealt_to_the_floor_if_it_is_large_enough(tiger
     assert len(reference.images) == len(floor.images) == 20
     both = {image.numpy().tobytes() for image in torch.cat([reference.images, floor.images])}
     assert both == {image.numpy().tobytes() for image in painted(7)[0]}
-    told = read_tigers(tigers)
-    assert set(reference.tigers) | set(floor.tigers) == set(told.values())
+    listed = read_tigers(tigers)
+    assert set(reference.tigers) | set(floor.tigers) == set(listed.values())
     reference, floor = reference_pictures(str(tigers), torch.zeros(21, 3, SIZE, SIZE), 0)
     assert len(reference.images) == 21
     assert floor is None

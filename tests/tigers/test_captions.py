@@ -93,7 +93,7 @@ def random_tiger(dice):
 
 
 @pytest.fixture(scope="module")
-def told():
+def captioned():
     """Thousands of tigers and what is said of them."""
     dice = random.Random(0)
     tigers = [random_tiger(dice) for _ in range(12000)]
@@ -104,8 +104,8 @@ def words_of(text):
     return re.findall(r"[a-z-]+", text)
 
 
-def test_the_five_attributes_come_back_from_every_caption(told):
-    for tiger, text in told:
+def test_the_five_attributes_come_back_from_every_caption(captioned):
+    for tiger, text in captioned:
         for name, values in WORDS.items():
             found = {v for v, words in values.items() if set(words.split()) & set(words_of(text))}
             assert found == {getattr(tiger, name)}, text
@@ -116,17 +116,17 @@ def test_every_value_has_its_words():
         assert set(values) == set(CHOICES[name])
 
 
-def test_details_are_true_and_said_now_and_then(told):
+def test_details_are_true_and_said_now_and_then(captioned):
     said = dict.fromkeys(CLAIMS, 0)
     counts = [0, 0, 0]
-    for tiger, text in told:
+    for tiger, text in captioned:
         claims = [claim for claim in CLAIMS if claim in text]
         counts[len(claims)] += 1
         for claim in claims:
             assert CLAIMS[claim](tiger), (text, tiger)
             said[claim] += 1
     assert min(said.values()) > 10, said
-    assert all(count > 0.15 * len(told) for count in counts), counts
+    assert all(count > 0.15 * len(captioned) for count in counts), counts
 
 
 @pytest.mark.parametrize("age", CHOICES["age"])
@@ -140,7 +140,7 @@ def test_details_are_true_and_said_now_and_then(told):
         ({"gaze_y": 0.71}, "looking down"),
     ],
 )
-def test_a_gaze_that_is_told_is_seen_even_of_a_small_tiger(age, fur, gaze, claim):
+def test_a_gaze_that_is_captioned_is_seen_even_of_a_small_tiger(age, fur, gaze, claim):
     ahead = Tiger(age=age, fur=fur, scale=0.81, turn=0.0, tilt=0.0)
     aside = replace(ahead, **gaze)
     assert any(claim in caption(aside, seed) for seed in range(300))
@@ -153,7 +153,7 @@ def test_a_gaze_that_is_told_is_seen_even_of_a_small_tiger(age, fur, gaze, claim
 
 
 @pytest.mark.parametrize("dim", [{"mouth": "roaring"}, {"scale": 0.79}])
-def test_a_gaze_of_eyes_that_are_small_or_narrowed_is_not_told(dim):
+def test_a_gaze_of_eyes_that_are_small_or_narrowed_is_not_captioned(dim):
     for gaze in ({"gaze_x": -1.0}, {"gaze_x": 1.0}, {"gaze_y": -1.0}, {"gaze_y": 1.0}):
         tiger = Tiger(**dim, **gaze)
         assert not any("looking" in caption(tiger, seed) for seed in range(200))
@@ -166,8 +166,8 @@ def test_a_tiger_of_which_nothing_is_clear_has_no_such_detail():
         assert claims in ([], ["ears forward"])
 
 
-def test_every_wording_is_reached(told):
-    texts = [text for _, text in told]
+def test_every_wording_is_reached(captioned):
+    texts = [text for _, text in captioned]
     tables = [
         *CAT.values(),
         *PLACE.values(),
@@ -198,15 +198,15 @@ def test_every_wording_is_reached(told):
         assert any(re.fullmatch(f"{regex}(, .*)?", text) for text in texts), pattern
 
 
-def test_the_vocabulary_is_what_is_said(told):
-    said = {word for _, text in told for word in words_of(text)}
+def test_the_vocabulary_is_what_is_said(captioned):
+    said = {word for _, text in captioned for word in words_of(text)}
     assert said == set(VOCABULARY)
     assert list(VOCABULARY) == sorted(VOCABULARY)
     assert len(VOCABULARY) < 150
 
 
-def test_the_grammar_is_sound(told):
-    for _, text in told:
+def test_the_grammar_is_sound(captioned):
+    for _, text in captioned:
         assert re.fullmatch(r"[a-z-]+(,? [a-z-]+)*", text), text
         assert not re.search(r"\b(\w+) \1\b", text), text
         assert not re.search(r"\ba [aeiou]", text), text

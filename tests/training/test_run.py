@@ -339,7 +339,7 @@ def test_an_interrupt_while_a_grid_is_drawn_saves(config, monkeypatch):
 
 def test_a_run_that_diverged_goes_on_with_a_lower_rate(config, monkeypatch, tensors):
     counting(monkeypatch, 4, lambda loss: loss * float("nan"))
-    with pytest.raises(FloatingPointError, match="at step 4: go on from step-000002 .*a lower"):
+    with pytest.raises(FloatingPointError, match="at step 4: continue from step-000002 .*a lower"):
         list(train(replace(config, steps=9)))
     weights = tensors(runs.find_checkpoint(config.out))
     assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
@@ -361,7 +361,7 @@ def test_the_checkpoint_before_a_ruined_one_is_advised_and_is_enough_to_resume(c
     counting(monkeypatch, 2, lambda loss: loss + 1e6)
     list(train(replace(config, steps=4, resume=True)))
     counting(monkeypatch, 1, lambda loss: loss * float("nan"))
-    said = "at step 5: delete step-000004, .* go on from step-000002 with --resume"
+    said = "at step 5: delete step-000004, .* continue from step-000002 with --resume"
     with pytest.raises(FloatingPointError, match=said):
         list(train(replace(config, steps=6, resume=True)))
     shutil.rmtree(config.out / "checkpoints" / "step-000004")

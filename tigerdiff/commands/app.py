@@ -21,7 +21,7 @@ for command in (render_command, train_command, sample_command, evaluate_command)
 
 
 def show_version(wanted: bool) -> None:
-    """Print the version and end, if that is wanted."""
+    """Print the version and end, if it is asked for."""
     if wanted:
         typer.echo(f"tigerdiff {version('tigerdiff')}")
         raise typer.Exit

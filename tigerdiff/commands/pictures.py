@@ -25,7 +25,7 @@ from tigerdiff.training import checkpoints as runs
 from tigerdiff.training.examples import content_of
 
 LARGEST = 256  # pixels of photos; the judge looks at 64
-REFERENCE_SEED = 2_000_000_000  # far from what anyone trains with; the floor takes the next one
+REFERENCE_SEED = 2_000_000_000  # far from the seeds of training; the floor takes the next one
 
 
 class Pictures(NamedTuple):
@@ -36,18 +36,18 @@ class Pictures(NamedTuple):
     tigers: list[Tiger] | None = None
 
     def part(self, places: slice | Tensor) -> Pictures:
-        """Return some of them."""
+        """Return the pictures at these places."""
         chosen = torch.arange(len(self.images))[places].tolist()
         tigers = [self.tigers[i] for i in chosen] if self.tigers else None
         return Pictures(self.images[chosen], self.source, tigers)
 
     def some(self, n: int | None, seed: int) -> Pictures:
-        """Return n of them, or all, which the seed chooses, in their order."""
+        """Return n pictures that the seed chooses, or all, in their order."""
         order = torch.randperm(len(self.images), generator=seeded_generator(seed))
         return self.part(order[:n].sort().values)
 
     def with_mirrored(self) -> Pictures:
-        """Return them and their mirror images, as a network that is trained on a set sees."""
+        """Return the pictures and their mirror images: a network in training sees both."""
         both = torch.cat([self.images, self.images.flip(-1)])
         return Pictures(both, f"{self.source}, mirrored too")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from tigerdiff.commands.options import with_options
-from tigerdiff.commands.shell import go_on_command, on_ending
+from tigerdiff.commands.shell import on_ending, resume_command
 
 
 @with_options({"out": "DIR"})
@@ -30,7 +30,7 @@ def render_command(
         n: number of tigers.
         size: height and width of the pictures in pixels, 16 to 1024.
         seed: the same seed gives the same tigers.
-        resume: go on where it was interrupted, or add more tigers.
+        resume: continue where it was interrupted, or add more tigers.
     """  # noqa: D301 - the \b keeps typer from joining the lines
     from tigerdiff.data.painted import read_tigers, render_folder
 
@@ -39,8 +39,8 @@ def render_command(
         render_folder(out, n, size, seed, resume=resume)
     except KeyboardInterrupt:
         there = len(read_tigers(out))
-        typer.echo(f"\nStopped; {there} of {n} tigers are in {out}. Go on with:", err=True)
-        typer.echo(f"  {go_on_command()}", err=True)
+        typer.echo(f"\nStopped; {there} of {n} tigers are in {out}. Continue with:", err=True)
+        typer.echo(f"  {resume_command()}", err=True)
         raise typer.Exit(130) from None
     there = len(read_tigers(out))
     typer.echo(f"{out}: {there} tigers of {size} x {size} pixels, captions.csv and metadata.csv")

@@ -23,7 +23,7 @@ COPY = 0.5  # a nearest neighbour's score below which a picture counts as a copy
 def measure(
     pictures: Pictures, reference: Pictures, floor: Pictures | None, training: Pictures | None
 ) -> dict[str, Any]:
-    """Measure pictures against a reference, and beside them the floor, which is as real as that.
+    """Measure pictures, and real ones as the floor, against a reference.
 
     The floor, as many other real pictures, shows how small a distance can be. Copies are looked for
     among the training pictures, or in the reference if those are not known. The results are ready
@@ -61,7 +61,7 @@ def measure(
 
 
 def provenance(command: str, seed: int) -> dict[str, Any]:
-    """Return how to get the results again, and on what they were had."""
+    """Return the command that gives the results again, and the machine it ran on."""
     cuda = torch.cuda.is_available()
     return {
         "command": command,

@@ -33,7 +33,7 @@ class Listener(io.FileIO):
     """A terminal or a pipe: once it is closed, what is written to it is dropped."""
 
     def write(self, text: Any) -> int:
-        """Write bytes, and take them as written where nobody reads any more."""
+        """Write bytes, and take them as written where no reader is left."""
         try:
             return super().write(text)
         except OSError as error:
@@ -75,8 +75,8 @@ def check_place(out: Path) -> None:
         raise PermissionError(f"{what}: choose another --out") from None
 
 
-def go_on_command() -> str:
-    """Return the line that goes on with the command that was interrupted."""
+def resume_command() -> str:
+    """Return the line that resumes the command that was interrupted."""
     options = [word for word in sys.argv[1:] if word != "--resume"]
     return typed([*program(), *options, "--resume"])
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tigerdiff.commands.options import METAVARS, with_options
-from tigerdiff.commands.shell import go_on_command, on_ending, program, typed
+from tigerdiff.commands.shell import on_ending, program, resume_command, typed
 from tigerdiff.training.config import LEAST, TrainConfig
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def train_command(**options: Any) -> None:
     It runs on a GPU (NVIDIA's with CUDA, Apple's) if there is one, else on the
     CPU. While it runs, --out fills with checkpoints, grids of samples, log.csv
     (each step) and log.txt (each file that was skipped, and why). Ctrl-C saves
-    a checkpoint and says how to go on.
+    a checkpoint and says how to resume.
     """  # noqa: D301 - the \b keeps typer from joining the lines
     on_ending(signal.default_int_handler)
     first = os.environ.get("RANK", "0") == "0"  # of several processes one speaks
@@ -57,7 +57,7 @@ def train_command(**options: Any) -> None:
         stop.set()
     if stop.is_set() and (last is None or last.step < options["steps"]):
         if first:
-            typer.echo(how_to_go_on(Path(options["out"]).expanduser()), err=True)
+            typer.echo(how_to_resume(Path(options["out"]).expanduser()), err=True)
         raise typer.Exit(130)
     if first:
         from tigerdiff.training.checkpoints import find_checkpoint
@@ -102,11 +102,12 @@ def follow(config: TrainConfig, stop: threading.Event, first: bool) -> TrainStep
     return last
 
 
-def how_to_go_on(out: Path) -> str:
+def how_to_resume(out: Path) -> str:
     """Return the sentence on what an interrupted run has saved, and the command that resumes it."""
     if not any((out / "checkpoints").glob("step-*")):
         return "Stopped before the first step: there was nothing to save."
     from tigerdiff.training.checkpoints import find_checkpoint
 
     launcher = " under the same launcher" if "RANK" in os.environ else ""
-    return f"Stopped; {find_checkpoint(out)} is saved. Go on{launcher} with:\n  {go_on_command()}"
+    saved = f"Stopped; {find_checkpoint(out)} is saved."
+    return f"{saved} Continue{launcher} with:\n  {resume_command()}"

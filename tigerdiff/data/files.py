@@ -74,7 +74,7 @@ def read_picture(path: Path, size: int | None = None) -> tuple[Tensor, tuple[int
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Bring any mode to 8-bit L, RGB or CMYK, with transparency over white."""
+    """Convert any mode to 8-bit L, RGB or CMYK, with transparency over white."""
     key = image.info.get("transparency")  # the one level or colour of a PNG that is transparent
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         levels = np.asarray(image).astype(np.uint32)

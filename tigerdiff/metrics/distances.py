@@ -88,7 +88,7 @@ def kernel_distance(
 
     Args:
         images_a: uint8 (N, 3, S, S), at least 2 for each subset.
-        images_b: uint8 (M, 3, R, R), likewise.
+        images_b: uint8 (M, 3, R, R), the other set.
         features: as in :func:`frechet_distance`, with its errors.
         subsets: number of subsets, at least 2. More of them make each estimate less exact.
         seed: of the dealing.

@@ -29,7 +29,7 @@ def inception(device: torch.device) -> Callable[[Tensor], Tensor]:
     except ImportError as error:
         remedy = "pip install 'tigerdiff[inception]'"
         raise ImportError(f"features='inception' needs {error.name}: {remedy}") from error
-    # torch-fidelity unpickles whatever stands in its file, so it gets one that we wrote.
+    # torch-fidelity unpickles whatever is in its file, so it gets one that we wrote.
     safe: Any = io.BytesIO()  # taken for a path
     torch.save(torch.load(fetched_weights(), map_location="cpu", weights_only=True), safe)
     safe.seek(0)

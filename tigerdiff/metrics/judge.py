@@ -30,7 +30,7 @@ class Judge(nn.Module):
     """Seven convolutions, the last over the whole picture: 19 million multiplications.
 
     Args:
-        norm: what stands between a convolution and its SiLU, given the channels; batch
+        norm: the layer between a convolution and its SiLU, given the channels; batch
             normalisation in training, which is then folded into the convolutions.
     """
 

@@ -38,7 +38,7 @@ def two_way_choice(
     """Ask the reader, pair by pair, which of two pictures was drawn.
 
     The page counts the right answers and shows Wilson's interval (1927) of their share. It says
-    nothing before the last pair, so that nobody learns during the test, and it stores and sends
+    nothing before the last pair, so that no one learns during the test, and it stores and sends
     nothing.
 
     Args:

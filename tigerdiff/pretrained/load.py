@@ -87,7 +87,7 @@ def save_pretrained(
 ) -> Path:
     """Write a network into a folder, as :func:`load_pretrained` reads it.
 
-    Each file is replaced whole, the card last: its hash tells a folder that was cut short.
+    Each file is replaced whole, the card last: its hash shows whether a folder was cut short.
 
     Args:
         model: the network, as a rule with averaged weights.

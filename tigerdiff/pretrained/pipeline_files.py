@@ -54,7 +54,7 @@ def read_pipeline(folder: Path) -> tuple[str, list[str]]:
     parts = [name for name, x in pairs.items() if all(isinstance(y, str) for y in x)]
     own = any(list((folder / part).glob("*.py")) for part in parts)
     if own or not isinstance(index.get("_class_name"), str):
-        raise ValueError(f"{folder} brings code of its own, which is never run: name another model")
+        raise ValueError(f"{folder} has code of its own, which is never run: name another model")
     return index["_class_name"], parts
 
 

@@ -56,7 +56,7 @@ DAYTIMES = {
 PUPIL = {"noon": 0.021, "morning": 0.025, "dusk": 0.030, "night": 0.038}
 DROP = {"closed": 0.0, "open": 0.15, "roaring": 0.31}  # of the jaw
 GAPE = {"closed": 0.01, "open": 0.185, "roaring": 0.235}  # half the width of the open mouth
-EARS = {  # angle, how far out and down from where they stand up, width
+EARS = {  # angle, how far out and down from upright, width
     "forward": (34.0, 0.0, 0.0, 1.0),
     "sideways": (66.0, 0.07, 0.07, 0.85),
     "back": (92.0, 0.06, 0.16, 0.52),

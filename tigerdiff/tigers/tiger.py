@@ -122,7 +122,7 @@ def series(n: int, seed: int = 0, *, start: int = 0) -> list[Tiger]:
 
 
 def _drawn(key: int, random: Iterator[float]) -> Tiger:
-    """Return the tiger that numbers in [0, 1) stand for."""
+    """Return the tiger that numbers in [0, 1) describe."""
 
     def chosen(words: tuple[str, ...]) -> str:
         return words[int(next(random) * len(words))]

@@ -116,10 +116,10 @@ def save_checkpoint(
 
 
 def what_is_kept(out: str | Path) -> str:
-    """Say which checkpoint a run on a full disk has, and how to go on."""
+    """Say which checkpoint a run on a full disk has, and how to resume."""
     there = complete_checkpoints(out)
     kept = there[-1].name if there else "nothing"
-    return f"{kept} is kept; make room, then go on with --resume (resume=True)"
+    return f"{kept} is kept; make room, then continue with --resume (resume=True)"
 
 
 def load_checkpoint(path: str | Path) -> tuple[UNet, NoiseSchedule]:

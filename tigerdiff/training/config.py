@@ -59,7 +59,7 @@ class TrainConfig:
         checkpoint_every: steps from one checkpoint to the next.
         sample_every: steps from one grid of 16 samples to the next; 0 draws none.
         keep_last: number of checkpoints that are kept.
-        resume: go on from the newest checkpoint in ``out``.
+        resume: continue from the newest checkpoint in ``out``.
         conditional: train a network that can be asked for attributes: of painted tigers fur,
             backdrop, mouth and age; of a folder the columns of its metadata.csv that hold
             2 to 50 different words.

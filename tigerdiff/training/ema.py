@@ -44,5 +44,5 @@ class EMA:
         average: list[Tensor] = list(self.model.parameters())
         weights: list[Tensor] = list(model.parameters())
         torch._foreach_lerp_(average, weights, 1 - decay)
-        for mine, theirs in zip(self.model.buffers(), model.buffers()):
-            mine.copy_(theirs)
+        for ours, theirs in zip(self.model.buffers(), model.buffers()):
+            ours.copy_(theirs)

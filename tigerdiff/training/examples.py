@@ -32,7 +32,7 @@ class Examples(NamedTuple):
     labels: Tensor | None
 
     def content(self) -> str | None:
-        """Return hashes that tell other images or labels from these; None for painted tigers."""
+        """Return hashes that differ for other images or labels; None for painted tigers."""
         if self.images is None:
             return None
         return " ".join(content_of(part) for part in self if part is not None)
@@ -117,7 +117,7 @@ def is_number(word: str) -> bool:
 def read_labels(folder: Path, classes: Mapping[str, Sequence[str]], names: Sequence[str]) -> Tensor:
     """Return the labels of the named pictures of a folder, int64 (N, A).
 
-    -1 stands where the table has no row for a picture, or an empty cell. Raise ValueError if it
+    -1 is where the table has no row for a picture, or an empty cell. Raise ValueError if it
     names none of the pictures.
     """
     known = {row["file_name"]: row for row in read_table(folder)}

@@ -43,11 +43,11 @@ def check_same_run(config: TrainConfig, network: UNet, state: dict[str, Any]) ->
 
 
 def starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, int]:
-    """Return the checkpoint to go on from and its step, or (None, 0); raise if that is wrong."""
+    """Return the checkpoint to resume from and its step, or (None, 0); raise if that is wrong."""
     if not config.resume:
         if there := checkpoints.complete_checkpoints(config.out):
             raise FileExistsError(
-                f"{config.out} holds a run already ({there[-1].name}): go on with --resume "
+                f"{config.out} holds a run already ({there[-1].name}): continue with --resume "
                 "(resume=True), or choose another out"
             )
         return None, 0
@@ -76,11 +76,11 @@ def advice_on_divergence(config: TrainConfig, step: int, saved_loss: float) -> s
     lower = f"a lower learning rate than {config.learning_rate:g} (--learning-rate)"
     remedy = f"start again in another folder, with {lower}"
     if there and saved_loss < RUINED:
-        remedy = f"go on from {there[-1].name} with --resume (resume=True) and {lower}"
+        remedy = f"continue from {there[-1].name} with --resume (resume=True) and {lower}"
     elif sound:
         ruined = ", ".join(x.name for x in there[there.index(sound[-1]) + 1 :])
         remedy = (
-            f"delete {ruined}, which it has ruined, in {there[-1].parent}, then go on from "
+            f"delete {ruined}, which it has ruined, in {there[-1].parent}, then continue from "
             f"{sound[-1].name} with --resume (resume=True) and {lower}"
         )
     return f"the loss or its gradient is no longer finite at step {step}: {remedy}"

@@ -1,4 +1,4 @@
-"""A run while it goes on: what it starts from, what it writes and when, and how it ends.
+"""A run: what it starts from, what it writes and when, and how it ends.
 
 `train` in `loop` says what a step is; everything else about a run is here.
 """
