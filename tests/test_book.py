@@ -298,7 +298,7 @@ def test_a_phone_shows_everything(page, browser, site_url):
         assert visit.tab.evaluate(printed) == []
 
 
-def test_a_formula_that_is_too_wide_scrolls_by_itself_and_fades_where_it_continues(browser, site_url):
+def test_a_formula_that_is_too_wide_scrolls_by_itself_and_fades(browser, site_url):
     with Visit(browser, site_url, "01_theory.html", **PHONE) as visit:
         visit.wait_for_mathematics()
         tops = """() => [...document.querySelectorAll("p span.math mjx-math")].map(

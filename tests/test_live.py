@@ -684,7 +684,7 @@ def test_steps_that_do_not_fit_are_refused_in_one_sentence(steps, noise):
     wait_for(noise, "Steps must be a whole number between 1 and 1000.")
 
 
-def test_a_browser_without_webassembly_is_told(tab, server):
+def test_a_browser_without_webassembly_is_reported(tab, server):
     tab.add_init_script("delete globalThis.WebAssembly")
     part = opened(tab, server, "noise")
     press(part, "Draw a tiger")

@@ -185,7 +185,7 @@ open(job["folder"] + "/there", "w").close()
 """
 
 
-def test_a_closed_terminal_saves_and_under_nohup_the_run_goes_on(photos, tmp_path, start):
+def test_a_closed_terminal_saves_and_under_nohup_the_run_continues(photos, tmp_path, start):
     """Nothing can be printed any more: no bar, no warning, and not what is ready."""
     for steps, hangup, code in ((100_000, "SIG_DFL", 130), (8, "SIG_IGN", 0)):
         out = tmp_path / hangup
@@ -537,7 +537,7 @@ def test_version(tigerdiff_says):
     assert (code, out) == (0, f"tigerdiff {version('tigerdiff')}\n")
 
 
-def test_help_tells_of_each_option_its_group_and_an_example():
+def test_help_gives_each_option_a_group_and_an_example():
     runner = CliRunner(env={"COLUMNS": "200", "TERMINAL_WIDTH": "200", "NO_COLOR": "1"})
     help_ = runner.invoke(app, ["train", "--help"]).output
     for word in [*cli_options(train_command), NETWORK, OPTIMISATION, FILES]:

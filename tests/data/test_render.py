@@ -261,7 +261,7 @@ def test_other_tigers_are_refused_though_there_is_none_to_keep(tmp_path, gone):
     assert list(read_tigers(tmp_path).values()) == procedural_tigers(3, SIZE, 6)[1]
 
 
-def test_the_command_tells_how_many_tigers_are_there(tmp_path, capsys):
+def test_the_command_says_how_many_tigers_are_there(tmp_path, capsys):
     render_folder(tmp_path, 5, SIZE, progress=False)
     before = signal.getsignal(signal.SIGTERM)
     try:
@@ -330,7 +330,7 @@ def test_few_tigers_are_held_at_a_time(tmp_path, monkeypatch, two_at_a_time):
 # Tables of others
 
 
-def test_a_table_without_attributes_tells_of_no_tigers(tmp_path):
+def test_a_table_without_attributes_has_no_tigers(tmp_path):
     assert read_tigers(tmp_path) == {}
     (tmp_path / "metadata.csv").write_text("file_name,text\na.png,a tiger\n")
     assert read_tigers(tmp_path) == {}

@@ -201,7 +201,7 @@ def test_training_pictures_are_no_more_than_were_seen(run):
     assert few.source == "the first 5 of 24 painted tigers of seed 4"
 
 
-def test_an_exported_network_draws_as_its_run_and_its_card_tells_the_tigers(
+def test_an_exported_network_draws_as_its_run_and_its_card_names_the_tigers(
     evaluate, run, tmp_path, monkeypatch
 ):
     weights = tmp_path / "weights"

@@ -174,7 +174,7 @@ def test_random_numbers_are_those_of_splitmix64():
         ({"stripes": np.int64(5)}, {"stripes": 5}),
     ],
 )
-def test_equal_tigers_are_told_and_written_alike(one, other):
+def test_equal_tigers_have_equal_captions_and_files(one, other):
     one, other = Tiger(**one), Tiger(**other)
     assert one == other and repr(one) == repr(other)
     assert [caption(one, seed) for seed in range(20)] == [

@@ -164,7 +164,7 @@ def test_resume_is_exact(config, tmp_path, assert_equal_bits):
         )
 
 
-def test_a_resumed_run_goes_on_with_what_may_change(config, images):
+def test_a_resumed_run_takes_what_may_change(config, images):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         next(train(replace(config, resume=True)))
     list(train(config))
@@ -337,7 +337,7 @@ def test_an_interrupt_while_a_grid_is_drawn_saves(config, monkeypatch):
 # Trouble
 
 
-def test_a_run_that_diverged_goes_on_with_a_lower_rate(config, monkeypatch, tensors):
+def test_a_run_that_diverged_can_be_resumed_with_a_lower_rate(config, monkeypatch, tensors):
     counting(monkeypatch, 4, lambda loss: loss * float("nan"))
     with pytest.raises(FloatingPointError, match="at step 4: continue from step-000002 .*a lower"):
         list(train(replace(config, steps=9)))
