@@ -1,6 +1,6 @@
-"""Checks of arguments: what is wrong is said in one sentence.
+"""Checks of arguments: an error says in one sentence what is wrong.
 
-Shapes and dtypes are checked everywhere, values only on the CPU: to look at them a GPU would wait.
+Shapes and dtypes are checked everywhere, values only on the CPU: reading them would stop a GPU.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import math
 import numbers
 import operator
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def check_kind(name: str, value: Any, *kinds: type) -> None:
@@ -24,10 +24,17 @@ def check_kind(name: str, value: Any, *kinds: type) -> None:
         raise ValueError(f"{name} must be {words} (got {in_short(value)})")
 
 
-def check_number(name: str, value: Any) -> None:
-    """Raise ValueError, naming the argument, unless the value is a real number."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise ValueError(f"{name} must be a number (got {in_short(value)})")
+def real_number(name: str, value: Any, rule: str, fits: Callable[[Any], bool]) -> float:
+    """Return the value as a float; raise ValueError unless it is real and fits the rule."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real or not fits(value):
+        raise ValueError(f"{name} must be {rule} (got {in_short(value)})")
+    return float(value)
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return the value as a float; raise ValueError unless it is at least 0 and below 1."""
+    return real_number(name, value, "at least 0 and below 1", lambda x: 0 <= x < 1)
 
 
 def check_path(name: str, value: Any) -> Path:
@@ -56,6 +63,9 @@ def in_short(value: Any) -> str:
 
 def check_images(**images: Tensor) -> None:
     """Raise ValueError unless all are float (B, ...) of one shape and dtype, and none is 0..255."""
+    import torch
+    from torch import Tensor
+
     (first_name, first), *_ = images.items()
     for name, x in images.items():
         if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
@@ -95,6 +105,9 @@ def check_time(schedule: Any, name: str, t: Tensor | int, x: Tensor, lowest: int
     Raises:
         ValueError: naming the argument, if it is no whole number, misshapen or out of range.
     """
+    import torch
+    from torch import Tensor
+
     table = getattr(schedule, "alpha_bar", None)
     if not isinstance(table, Tensor):
         made = "a NoiseSchedule, such as make_schedule('cosine', 1000)"
@@ -132,7 +145,7 @@ def check_config(
         check_kind(name, values, list, tuple)
         for value in values:
             whole_number(f"each of {name}", value, 0)
-    check_number("dropout", dropout)
+    fraction("dropout", dropout)
     check_kind("classes", classes, Mapping, type(None))
     if not multipliers or min(*multipliers, blocks) < 1:
         raise ValueError("multipliers (one or more) and blocks must be at least 1 each")
@@ -147,7 +160,5 @@ def check_config(
     resolutions = [size >> level for level in range(len(multipliers))]
     if not set(attention) <= set(resolutions):
         raise ValueError(f"attention must be among the resolutions {resolutions}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be at least 0 and below 1 (got {dropout})")
     if prediction not in ("eps", "x0", "v"):
         raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {prediction!r})")

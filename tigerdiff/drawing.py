@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import inf
+from math import isfinite
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from tigerdiff.checks import check_kind, check_model, check_number, whole_number
+from tigerdiff.checks import check_kind, check_model, real_number, whole_number
 from tigerdiff.data.tensors import seeded_generator, to_uint8
 from tigerdiff.diffusion import NoiseSchedule
 from tigerdiff.sampling import SAMPLERS, Model, prediction_of, randn_like
@@ -35,7 +35,7 @@ def guided(model: Callable[..., Tensor], condition: Tensor, guidance_scale: floa
     """
     check_model("model", model)
     check_kind("condition", condition, Tensor)
-    check_scale(guidance_scale)
+    real_number("guidance_scale", guidance_scale, "a finite number", isfinite)
 
     def output(xt: Tensor, t: Tensor) -> Tensor:
         with_condition = model(xt, t, condition.to(xt.device))
@@ -91,7 +91,7 @@ def sample(
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)} (got {sampler!r})")
     check_kind("model", model, torch.nn.Module)
     check_kind("schedule", schedule, NoiseSchedule)
-    check_scale(guidance_scale)
+    real_number("guidance_scale", guidance_scale, "a finite number", isfinite)
     check_kind("condition", condition, Mapping, type(None))
     whole_number("n", n, 1)
     whole_number("size", size, 1)
@@ -121,10 +121,3 @@ def sample(
     finally:
         model.train(training)
     return torch.cat(pictures)
-
-
-def check_scale(guidance_scale: float) -> None:
-    """Raise ValueError unless it is a finite number."""
-    check_number("guidance_scale", guidance_scale)
-    if not abs(guidance_scale) < inf:
-        raise ValueError(f"guidance_scale must be a finite number (got {guidance_scale!r})")

@@ -190,19 +190,7 @@ def dpm_solver(
 
     Lu et al. 2022b, algorithm 2. Here alpha = sqrt(alpha_bar), sigma = sqrt(1 - alpha_bar), and h
     is the step in lambda = log(alpha / sigma). The first and the last step are of first order.
-
-    Args:
-        model: ``(xt, t) -> output``, see the module's head.
-        schedule: the noise schedule.
-        xT: standard normal noise to start from, (B, C, H, W), float32 or float64.
-        steps: number of model calls, 1 ... T.
-        clip: clip the predicted x0 to [-1, 1] at each step.
-
-    Returns:
-        An iterator over ``steps + 1`` of :class:`Step`.
-
-    Raises:
-        ValueError: if ``steps`` or ``xT`` does not fit.
+    Arguments, steps and errors are those of :func:`ddim` with eta = 0.
     """
     check_images(xT=xT)
     check_model("model", model)
@@ -239,18 +227,8 @@ def heun(
     time. One part is left to Euler alone: the last, as in the paper; the first, in which s may
     fall a thousandfold; and the second if ``steps`` is odd.
 
-    Args:
-        model: ``(xt, t) -> output``, see the module's head.
-        schedule: the noise schedule.
-        xT: standard normal noise to start from, (B, C, H, W), float32 or float64.
-        steps: number of model calls, 1 ... T.
-        clip: clip the predicted x0 to [-1, 1] at each call.
-
-    Returns:
-        An iterator over :class:`Step`, one for each end of a step: about half as many as calls.
-
-    Raises:
-        ValueError: if ``steps`` or ``xT`` does not fit.
+    Arguments and errors are those of :func:`ddim` with eta = 0, and ``steps`` counts the calls; the
+    iterator has a :class:`Step` for each end of a step, about half as many as calls.
     """
     check_images(xT=xT)
     check_model("model", model)

@@ -208,7 +208,7 @@ def test_a_folder_without_attributes_is_refused_in_one_sentence(config, labelled
         with pytest.raises(ValueError, match=needs):
             replace(config, data=labelled, conditional=True)
     table.write_bytes("file_name,fur\na.png,weiß\nb.png,x\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"metadata\.csv is no table in UTF-8"):
+    with pytest.raises(ValueError, match=r"metadata\.csv is not in UTF-8"):
         replace(config, data=labelled, conditional=True)
     table.write_text("file_name,fur\nx.png,white\ny.png,black\n")
     with pytest.raises(ValueError, match="names no picture that is in"):

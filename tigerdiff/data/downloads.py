@@ -115,4 +115,4 @@ def _is_private(url: str) -> bool:
 
 def sha256(file: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return _files.hashed(file, hashlib.sha256())

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -212,13 +213,17 @@ def cache_file(folder: Path | None, size: int, root: Path, names: list[str]) -> 
 
 
 def _digest(path: Path) -> str:
-    digest = hashlib.blake2b(digest_size=32)
     try:
-        with path.open("rb") as file:
-            while part := file.read(2**20):
-                digest.update(part)
+        return hashed(path, hashlib.blake2b(digest_size=32))
     except OSError as error:  # decoding it will name it
         return str(error)
+
+
+def hashed(path: Path, digest: Any) -> str:
+    """Return what a hash of hashlib makes of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            digest.update(part)
     return digest.hexdigest()
 
 

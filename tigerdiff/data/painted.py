@@ -156,20 +156,18 @@ def read_tigers(folder: str | os.PathLike[str]) -> dict[str, Tiger]:
         ValueError: a row is damaged or cut, or the table is not in UTF-8; the sentence says which.
     """
     path = check_path("folder", folder) / "metadata.csv"
-    text = _text(path)
-    table = csv.DictReader(io.StringIO(text, newline=""))
-    if not {"file_name", *ATTRIBUTES} <= set(table.fieldnames or ()):
-        return {}
     tigers = {}
-    for row in table:
+    for line, row in table_rows(path):
+        if not {"file_name", *ATTRIBUTES} <= row.keys():
+            return {}
         try:
             values = {name: kind(row[name]) for name, kind in ATTRIBUTES.items()}
             tigers[row["file_name"]] = Tiger(**values)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"line {table.line_num} of {path} is damaged: {error}") from error
+            raise ValueError(f"line {line} of {path} is damaged: {error}") from error
     # Without its end a last line may be whole, or cut in its last number, which nothing shows but
     # that the tigers of a seed have one number twice.
-    endless = tigers and not text.endswith("\n")
+    endless = tigers and not _text(path).endswith("\n")
     if endless and row["stripes"] != row["scene"] and row["stripes"].startswith(row["scene"]):
         remedy = "add the end, or continue the rendering (tigerdiff render --resume)"
         raise ValueError(f"the last line of {path} has no end and may be cut: {remedy}")
@@ -239,6 +237,19 @@ def _line(values: Iterable[object]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(values)  # floats in full
     return text.getvalue()
+
+
+def table_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a CSV file with the numbers of their lines; none without a file.
+
+    Raise ValueError if it is not in UTF-8, or is no table.
+    """
+    table = csv.DictReader(io.StringIO(_text(path), newline=""))
+    try:
+        for row in table:
+            yield table.line_num, row
+    except csv.Error as error:
+        raise ValueError(f"{path} is no table: save it anew as CSV ({error})") from error
 
 
 def _text(path: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -14,6 +13,7 @@ from tigerdiff.checks import in_short, whole_number
 from tigerdiff.data.tensors import seeded_generator
 from tigerdiff.notebook.pictures import (
     Picture,
+    Shown,
     asset,
     checked_texts,
     figure_html,
@@ -34,7 +34,7 @@ def two_way_choice(
     caption: str | None = None,
     width: int = 190,
     seed: int = 0,
-) -> TwoWayChoice:
+) -> Shown:
     """Ask the reader, pair by pair, which of two pictures was drawn.
 
     The page counts the right answers and shows Wilson's interval (1927) of their share. It says
@@ -74,35 +74,22 @@ def two_way_choice(
     for k, side in zip(order, sides, strict=True):
         both = [(row[k], words[k]) for row, words in zip(sets, texts, strict=True)]
         pairs.append((both if side else both[::-1], side))
-    return TwoWayChoice(pairs, caption)
+    return shown(pairs, caption)
 
 
-@dataclass(frozen=True)
-class TwoWayChoice:
-    """What `two_way_choice` returns: left and right of each pair, and which of them was drawn."""
-
-    pairs: list[tuple[list[tuple[Picture, str]], int]]
-    caption: str | None
-
-    def __repr__(self) -> str:
-        return f"{len(self.pairs)} pairs: {QUESTION}"
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        pictures, alts = zip(*self.pairs[0][0], strict=True)
-        stored = [
-            {"uris": [p.uri for p, _ in pair], "alts": [words for _, words in pair], "drawn": side}
-            for pair, side in self.pairs
-        ]
-        packed = json.dumps(stored, separators=(",", ":")).replace("<", "\\u003c")
-        body = (
-            f"{grid_html(list(pictures), list(alts), ['left', 'right'], 2)}"
-            f'<p class="tigerdiff-readout" role="status"><span>{escape(QUESTION)}</span></p>'
-            f'<script type="application/json">{packed}</script>'
-            f"<script>{asset('choice.js')}</script>"
-        )
-        html = figure_html(body, self.caption)
-        return {
-            "text/html": html.replace("<figure", "<figure data-tigerdiff-choice", 1),
-            "image/png": png_sheet(list(pictures), 2),
-            "text/plain": repr(self),
-        }
+def shown(pairs: list[tuple[list[tuple[Picture, str]], int]], caption: str | None) -> Shown:
+    """Return the choice for the page: left and right of each pair, and which of them was drawn."""
+    pictures, alts = map(list, zip(*pairs[0][0], strict=True))
+    stored = [
+        {"uris": [p.uri for p, _ in pair], "alts": [words for _, words in pair], "drawn": side}
+        for pair, side in pairs
+    ]
+    packed = json.dumps(stored, separators=(",", ":")).replace("<", "\\u003c")
+    body = (
+        f"{grid_html(pictures, alts, ['left', 'right'], 2)}"
+        f'<p class="tigerdiff-readout" role="status"><span>{escape(QUESTION)}</span></p>'
+        f'<script type="application/json">{packed}</script>'
+        f"<script>{asset('choice.js')}</script>"
+    )
+    html = figure_html(body, caption, kind="choice")
+    return Shown(html, f"{len(pairs)} pairs: {QUESTION}", png_sheet(pictures, 2))

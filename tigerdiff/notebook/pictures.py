@@ -228,12 +228,12 @@ class Shown:
         return {"text/html": self.html, "text/plain": self.text, **png}
 
 
-def figure_html(body: str, caption: str | None = None, scripts: str = "") -> str:
-    """Return a figure in HTML with its caption, style and scripts."""
+def figure_html(body: str, caption: str | None = None, scripts: str = "", kind: str = "") -> str:
+    """Return a figure in HTML with its caption, style and scripts; scripts find it by its kind."""
     style = f"<style>{asset('viewers.css')}</style>"
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    live = " data-tigerdiff-slider" if scripts else ""
-    return f'<figure class="tigerdiff"{live}>{style}{body}{below}{scripts}</figure>'
+    name = f" data-tigerdiff-{kind}" if kind else ""
+    return f'<figure class="tigerdiff"{name}>{style}{body}{below}{scripts}</figure>'
 
 
 @cache

@@ -133,7 +133,7 @@ class Slider:
         scripts = f'<script type="application/json">{packed}</script>'
         scripts += f"<script>{asset('viewers.js')}</script>"
         body = self._body(self._frames[self._first], self._readouts[self._first])
-        return figure_html(body, self.caption, scripts)
+        return figure_html(body, self.caption, scripts, "slider")
 
     def live(self) -> ipywidgets.Widget:
         """Return the slider as ipywidgets: it computes what lies between the values.

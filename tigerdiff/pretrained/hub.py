@@ -24,6 +24,8 @@ from huggingface_hub.utils import (
     RevisionNotFoundError,
 )  # fmt: skip
 
+from tigerdiff.data.files import hashed
+
 ANSWER_SECONDS = 10.0
 DOWNLOAD_SECONDS = 3600.0
 MAX_BYTES = 2 * 2**30
@@ -164,10 +166,7 @@ def _check(repo_id: str, path: Path, stated: Any) -> None:
         digest, wanted = hashlib.sha256(), stated.lfs.sha256
     else:  # a small file, known by its hash in git
         digest, wanted = hashlib.sha1(b"blob %d\0" % path.stat().st_size), stated.blob_id
-    with path.open("rb") as opened:
-        while piece := opened.read(1 << 20):
-            digest.update(piece)
-    if digest.hexdigest() != wanted:
+    if hashed(path, digest) != wanted:
         for copy in {path.resolve(), path}:  # the cache links to it
             copy.unlink(missing_ok=True)
         raise ValueError(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tigerdiff.checks import check_path, fraction, real_number, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,30 +105,23 @@ class TrainConfig:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        from tigerdiff.checks import check_path
-
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
-        def whole(name: str, value: Any, least: int) -> int | float:
-            rule = f"a whole number of at least {least}"
-            return number(name, value, Integral, rule, lambda n: n >= least)
-
         for name, least in LEAST.items():
-            put(name, whole(name, getattr(self, name), least))
+            put(name, whole_number(name, getattr(self, name), least))
         if self.seed >= 2**64:
             raise ValueError(f"seed must be below 2**64 (got {self.seed})")
         for name in ("multipliers", "attention"):
             if (values := getattr(self, name)) is not None:
                 if not isinstance(values, Sequence) or isinstance(values, str):
                     raise ValueError(f"{name} must be a list of whole numbers (got {values!r})")
-                put(name, tuple(whole(f"each of {name}", value, 1) for value in values))
+                put(name, tuple(whole_number(f"each of {name}", value, 1) for value in values))
         for name in ("learning_rate", "gradient_clip"):
             rule = "above 0 and finite"
-            put(name, number(name, getattr(self, name), Real, rule, lambda x: 0 < x < math.inf))
+            put(name, real_number(name, getattr(self, name), rule, lambda x: 0 < x < math.inf))
         for name in ("dropout", "ema_decay", "condition_dropout"):
-            rule = "at least 0 and below 1"
-            put(name, number(name, getattr(self, name), Real, rule, lambda x: 0 <= x < 1))
+            put(name, fraction(name, getattr(self, name)))
         if self.prediction not in ("eps", "x0", "v"):
             raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {self.prediction!r})")
         if self.schedule not in ("linear", "cosine"):
@@ -231,13 +225,6 @@ def check_size(size: int) -> None:
             f"image_size {size} cannot be halved down to 8 ... {LARGEST_ATTENTION} pixels, where "
             f"attention is affordable: use {' or '.join(map(str, nearest))}"
         )
-
-
-def number(name: str, value: Any, kind: Any, rule: str, fits: Callable[[Any], bool]) -> int | float:
-    """Return an integral or real number, NumPy's too, as an int or a float, if it fits the rule."""
-    if not isinstance(value, kind) or isinstance(value, bool) or not fits(value):
-        raise ValueError(f"{name} must be {rule} (got {value!r})")
-    return int(value) if kind is Integral else float(value)
 
 
 def check_out(photos: Path | None, out: Path) -> None:

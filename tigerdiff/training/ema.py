@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from tigerdiff.checks import check_kind, check_number
+from tigerdiff.checks import check_kind, fraction
 
 
 class EMA:
@@ -29,11 +29,8 @@ class EMA:
 
     def __init__(self, model: nn.Module, decay: float = 0.9995) -> None:
         check_kind("model", model, nn.Module)
-        check_number("decay", decay)
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must be at least 0 and below 1 (got {decay})")
+        self.decay = fraction("decay", decay)
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.decay = decay
         self.step = 0
 
     @torch.no_grad()

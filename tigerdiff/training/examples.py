@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tigerdiff.data.batches import batches
-from tigerdiff.data.painted import painted_batches
+from tigerdiff.data.painted import painted_batches, table_rows
 from tigerdiff.data.photos import read_folder
 from tigerdiff.data.tensors import described
 
@@ -133,11 +132,4 @@ def read_labels(folder: Path, classes: Mapping[str, Sequence[str]], names: Seque
 
 def read_table(folder: Path) -> list[dict[str, str]]:
     """Return the rows of a folder's metadata.csv that name a file; none if there is no table."""
-    path = folder / "metadata.csv"
-    if not path.is_file():
-        return []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [row for row in csv.DictReader(file) if row.get("file_name")]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is no table in UTF-8: save it anew as CSV ({error})") from error
+    return [row for _, row in table_rows(folder / "metadata.csv") if row.get("file_name")]

@@ -57,12 +57,10 @@ def starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, int
     return folder, state["step"]
 
 
-def losses_of(table: Path) -> dict[int, float]:
-    """Return the loss of each step in a log.csv; nothing where there is none."""
-    if not table.exists():
-        return {}
-    rows = [line.split(",") for line in table.read_text(encoding="utf-8").splitlines()[1:]]
-    return {int(row[0]): float(row[1]) for row in rows if len(row) == 5}
+def rows_of(table: Path) -> list[list[str]]:
+    """Return the cells of each whole line of a log.csv, without its header; none without a file."""
+    lines = table.read_text(encoding="utf-8").splitlines()[1:] if table.exists() else []
+    return [row for line in lines if len(row := line.split(",")) == 5]
 
 
 def advice_on_divergence(config: TrainConfig, step: int, saved_loss: float) -> str:
@@ -71,7 +69,8 @@ def advice_on_divergence(config: TrainConfig, step: int, saved_loss: float) -> s
     Where the loss of the newest checkpoint is large, that one is ruined too.
     """
     there = checkpoints.complete_checkpoints(config.out)
-    losses = losses_of(Path(config.out) / "log.csv")
+    rows = rows_of(Path(config.out) / "log.csv")
+    losses = {int(row[0]): float(row[1]) for row in rows}
     sound = [x for x in there[:-1] if losses.get(int(x.name[5:]), math.inf) < RUINED]
     lower = f"a lower learning rate than {config.learning_rate:g} (--learning-rate)"
     remedy = f"start again in another folder, with {lower}"
@@ -150,10 +149,7 @@ class RunLog:
         Returns:
             The loss in the last line that stays; NaN where there is none.
         """
-        kept = []
-        if start and self.path.exists():
-            rows = [line.split(",") for line in self.path.read_text().splitlines()[1:]]
-            kept = [row for row in rows if len(row) == 5 and int(row[0]) <= start]
+        kept = [row for row in rows_of(self.path) if int(row[0]) <= start]
         self.seconds = float(kept[-1][-1]) if kept else 0.0
         self.loss = float(kept[-1][1]) if kept else math.nan
         with replacing(self.path) as part:

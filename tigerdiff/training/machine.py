@@ -77,9 +77,8 @@ def step_memory(network: UNet, batch_size: int) -> int:
         shadow: Any = UNet(**network.config)
         shadow(torch.empty(batch_size, 3, size, size), torch.ones(batch_size))
     weights = sum(weight.nbytes for weight in network.parameters())
-    return (
-        sum(x.nbytes() for x in kept.values()) + 5 * weights
-    )  # weights, their gradients, average and two moments
+    own = 5 * weights  # with their gradients, their average and two moments
+    return sum(x.nbytes() for x in kept.values()) + own
 
 
 def check_room(config: TrainConfig, network: UNet, accelerator: Accelerator) -> None:
