@@ -632,6 +632,16 @@ def test_rows_that_do_not_fit_are_halved(open_page):
         assert [rows_of(grid) for grid in figures(page)] == rows, width
 
 
+def test_strips_of_pictures_are_below_each_other_on_the_phone(open_page):
+    strip = torch.cat([picture(k) for k in range(3)], dim=-1)
+    shown = show_images([strip, strip], alt="x", titles=["right", "wrong"], width=320)
+    page = open_page(html(shown), width=390)
+    (grid,) = figures(page)
+    assert rows_of(grid) == [1, 1]
+    page.set_viewport_size({"width": 1280, "height": 600})
+    assert rows_of(grid) == [2]
+
+
 def test_the_handle_of_one_picture_is_as_wide_as_it(open_page):
     frames = [noisy(0), noisy(500)]
     film = player({"a": frames, "b": frames}, alt="x", width=320)
@@ -849,6 +859,24 @@ def test_noise_has_hard_pixels_in_all_frames_and_other_pictures_are_smooth():
     for pixelated, kind in ((True, "tigerdiff-pixels"), (False, None)):
         text = html(timestep_slider(frames, values=VALUES, alt="x", pixelated=pixelated))
         assert {image.get("class") for image in Elements(text).named("img")} == {kind}
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([0.36, 0.4, 0.342], ["0.360", "0.400", "0.342"]),
+        ([2.0, 1.0, 0.5, 0.125], ["2.000", "1.000", "0.500", "0.125"]),
+        ([1.0, 4.0], ["1", "4"]),
+        ([0, 0.25, -3.1], ["0.00", "0.25", "-3.10"]),
+        ([1000, 25], ["1,000", "25"]),
+        ([521.4, 1.08, 0.991], ["521", "1.08", "0.991"]),
+        ([1.2e-9, 0.5], ["1.2e-09", "0.5"]),
+        ([True, "–"], ["True", "–"]),
+    ],
+)
+def test_a_column_of_floats_has_equal_decimals(values, texts):
+    table = td.table([{"row": "x", "value": value} for value in values])
+    assert [line.split()[-1] for line in str(table).split("\n")[1:]] == texts
 
 
 def test_a_table_is_aligned_text_and_stacks_on_the_phone(open_page):

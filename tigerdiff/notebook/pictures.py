@@ -193,7 +193,8 @@ def grid_html(
     """Return pictures with titles as a grid in HTML, all but the first hidden if ``alone``."""
     widest = max(picture.width for picture in pictures)
     drawn = any(picture.drawn for picture in pictures)
-    narrowest = "16rem" if drawn else "6rem" if any(titles) else "4.5rem"
+    aspect = max(picture.image.width / picture.image.height for picture in pictures)
+    narrowest = 16 if drawn else (6 if any(titles) else 4.5) * max(1, aspect)  # strips need more
     cells = []
     for k, (picture, alt, title) in enumerate(zip(pictures, alts, titles, strict=True)):
         name = "pixels" if picture.hard else "drawn" if picture.inverts else ""
@@ -208,7 +209,7 @@ def grid_html(
         )
     half = fewer(columns)
     style = f"--n:{columns};--half:{half};--quarter:{fewer(half)};--w:{widest}px"
-    style += f";--min:min({narrowest},var(--w))"
+    style += f";--min:min({narrowest:.1f}rem,var(--w))"
     return f'<div class="tigerdiff-grid" style="{style}">{"".join(cells)}</div>'
 
 

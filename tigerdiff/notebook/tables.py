@@ -24,7 +24,8 @@ def table(
             columns in each row; a value is a text or a number. Columns of numbers are aligned at
             the right, also if they are texts ("15.9 ± 0.5").
         caption: a sentence above the table.
-        digits: significant digits of a float.
+        digits: significant digits of a float. A column shows all its floats with the same number of
+            decimals, unless they differ too much in size.
 
     Returns:
         An object that the notebook shows; ``str`` of it is the table as text.
@@ -37,7 +38,8 @@ def table(
     if not mappings or not rows or not rows[0] or any(list(row) != list(rows[0]) for row in rows):
         raise ValueError("rows must be mappings with the same columns, and at least one")
     names = list(rows[0])
-    cells = [[_cell(row[name], digits) for name in names] for row in rows]
+    columns = [_column([row[name] for row in rows], digits) for name in names]
+    cells = [list(row) for row in zip(*columns)]
     numeric = [any(column) and all(map(NUMBER.fullmatch, column)) for column in zip(*cells)]
     return Shown(_html(names, cells, numeric, caption), _text(names, cells, numeric, caption))
 
@@ -71,8 +73,19 @@ def _html(
     return figure_html(f'<div class="tigerdiff-table">{body}</div>')
 
 
-def _cell(value: Any, digits: int) -> str:
-    value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}g}"
+def _column(values: list[Any], digits: int) -> list[str]:
+    values = [value.item() if hasattr(value, "item") else value for value in values]
+    floats = [x for x in values if isinstance(x, float)]
+    shortest = [f"{x:.{digits}g}" for x in floats]
+    decimals = max((len(text.partition(".")[2]) for text in shortest), default=0)
+    whole = max((len(text.lstrip("-").partition(".")[0]) for text in shortest), default=0)
+    if any("e" in text for text in shortest) or whole + decimals > digits + 2:
+        form = f",.{digits}g"  # from large to tiny: significant digits instead of decimals
+    else:
+        form = f",.{decimals}f"
+    return [_cell(x, form if floats else ",") for x in values]
+
+
+def _cell(value: Any, form: str) -> str:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return format(value, form) if number else str(value)
