@@ -224,7 +224,8 @@ def fit(
     ema, optimizer = EMA(network, 0.999), adamw(network, LEARNING_RATE)
     if path.exists():
         restore(path, network, ema, optimizer)
-    for step in (bar := tqdm(range(ema.step, steps), name, steps, ema.step, mininterval=30)):
+    progress = tqdm(range(ema.step, steps), name, total=steps, initial=ema.step, mininterval=30)
+    for step in progress:
         rate = min(1, (step + 1) / warmup) * max(0.01, 1 - step / steps)
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * rate
         value = loss(network, step)
@@ -233,7 +234,7 @@ def fit(
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         ema.update(network)
-        bar.set_postfix(loss=f"{value.item():.4f}", refresh=False)
+        progress.set_postfix(loss=f"{value.item():.4f}", refresh=False)
         stopped = over()
         if stopped or ema.step == steps or ema.step % SAVE_EVERY == 0:
             store(path, network, ema, optimizer)
