@@ -93,8 +93,13 @@ class NoiseSchedule:
         return self.alpha_bar / (1 - self.alpha_bar)
 
     def to(self, device: torch.device | str) -> NoiseSchedule:
-        """The same schedule with its table on ``device``; ValueError if there is none such."""
-        return NoiseSchedule(self.alpha_bar.to(find_device(device)))
+        """The same schedule with its table on ``device``; ValueError if there is none such.
+
+        Only on CUDA: other devices, such as Apple's MPS, may lack float64. For them the table stays
+        on the CPU, and each coefficient is cast to the images' dtype there and then moved.
+        """
+        there = find_device(device)
+        return NoiseSchedule(self.alpha_bar.to(there if there.type == "cuda" else "cpu"))
 
 
 def make_schedule(name: str, T: int) -> NoiseSchedule:

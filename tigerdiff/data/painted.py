@@ -32,7 +32,7 @@ COLUMNS = {
 }
 OWN_PART = re.compile(r"(tiger-\d+\.png|metadata\.csv|captions\.csv)\.[0-9a-f]+\.part")
 PIXELS = 2**20  # at a time: what rendering holds in memory, and what an interrupt loses
-AT_ONCE = {"cpu": 1}  # tigers of a stream; a GPU needs 1024 to be busy
+AT_ONCE = {"cuda": 1024}  # tigers of a stream that keep a GPU busy; elsewhere the CPU paints
 
 
 def painted_batches(
@@ -76,7 +76,7 @@ def painted_batches(
     if unknown := set(attributes) - set(CHOICES):
         raise ValueError(f"attributes must be of {', '.join(CHOICES)} (got {unknown.pop()!r})")
     device = find_device(device)
-    together = max(1, AT_ONCE.get(device.type, 1024) // batch_size)
+    together = max(1, AT_ONCE.get(device.type, 1) // batch_size)
 
     def painted(first: int) -> Iterator[Any]:
         places = [(k * world_size + rank) * batch_size for k in range(first, first + together)]

@@ -56,11 +56,12 @@ def plot_curves(
     check_kind("curves", curves, Mapping)
     figure, axes = _axes(5.6, 3.4)
     for colour, (name, values) in zip(COLOURS * len(curves), curves.items()):
-        y = torch.as_tensor(values, dtype=torch.float64)
+        y = torch.as_tensor(_on_cpu(values), dtype=torch.float64)
         colour = (colours or {}).get(name, colour)
         places = x[name] if isinstance(x, Mapping) else x
-        positions = torch.arange(len(y)) if places is None else torch.as_tensor(places)
-        error = None if errors is None or name not in errors else torch.as_tensor(errors[name])
+        positions = torch.arange(len(y)) if places is None else torch.as_tensor(_on_cpu(places))
+        error = (errors or {}).get(name)
+        error = None if error is None else torch.as_tensor(_on_cpu(error))
         for what, given in (("x", positions), ("errors", error)):
             if given is not None and len(given) != len(y):
                 raise ValueError(f"curve {name!r} has {len(y)} values for {len(given)} of {what}")
@@ -102,7 +103,7 @@ def plot_histograms(
     whole_number("bins", bins, 1)
     figure, axes = _axes(5.6, 3.1)
     for colour, (name, values) in zip(COLOURS * len(samples), samples.items()):
-        flat, width = values.detach().flatten().double().cpu(), (limits[1] - limits[0]) / bins
+        flat, width = values.detach().flatten().cpu().double(), (limits[1] - limits[0]) / bins
         heights = torch.histc(flat, bins, *limits) / (flat.numel() * width)
         left = torch.linspace(*limits, bins + 1)[:-1]
         style = {"align": "edge", "alpha": 0.55, "color": colour, "label": name}
@@ -138,6 +139,7 @@ def plot_points(
     Raises:
         ValueError: if a tensor is not of the shape above, naming the argument.
     """
+    points, behind, paths = _on_cpu(points), _on_cpu(behind), _on_cpu(paths)
     shapes = {"points": "(N, 2)", "behind": "(M, 2)", "paths": "(steps, K, 2)"}
     given = {"points": points, "behind": behind, "paths": paths}
     drawn = {name: x for name, x in given.items() if x is not None}
@@ -160,10 +162,16 @@ def plot_points(
     size, clipped = (3, True) if paths is None else (24, False)
     axes.scatter(*points.T, s=size, color=COLOURS[0], zorder=4, clip_on=clipped)
     if arrows is not None:
-        axes.quiver(*arrows[0].T, *arrows[1].T, color=COLOURS[1], angles="xy", width=0.004)
+        places, along = map(_on_cpu, arrows)
+        axes.quiver(*places.T, *along.T, color=COLOURS[1], angles="xy", width=0.004)
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), title=title)
     axes.set_aspect("equal")
     return figure
+
+
+def _on_cpu(values: Any) -> Any:
+    """A tensor moved to the CPU before it is cast, for not every device has float64."""
+    return values.detach().cpu() if isinstance(values, Tensor) else values
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Any]:

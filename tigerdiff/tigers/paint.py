@@ -64,6 +64,8 @@ def paint(
         ValueError: if size is out of range, attributes are not Tigers or there is no such device.
     """
     size, device = whole_number("size", size, 16, 1024), find_device(device)
+    if device.type not in ("cpu", "cuda"):  # such as Apple's MPS, which has no float64
+        return paint(attributes, size).to(device)
     if isinstance(attributes, Tiger):
         return paint([attributes], size, device)[0]
     tigers = list(attributes) if isinstance(attributes, Sequence) else []
