@@ -139,6 +139,14 @@ def test_a_shared_link_shows_the_written_description():
     )
 
 
+def test_a_formula_keeps_its_punctuation():
+    formula = r'<span class="math notranslate nohighlight">\(a &lt; b\)</span>'
+    kept = [f"({formula}", f"{formula}).", f"({formula}),"]
+    text = f"<p>The {formula} of " + " and ".join(kept) + "</p>"
+    wrapped = f"<p>The {formula} of " + " and ".join(f'<span class="keep">{x}</span>' for x in kept)
+    assert lightened(text) == wrapped + "</p>"
+
+
 def test_the_cells_of_a_table_name_their_columns():
     head = (
         '<tr class="row-odd"><th class="head"><p>What</p></th>\n<th class="head"><p>Code</p></th>'

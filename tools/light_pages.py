@@ -2,8 +2,8 @@
 
 When the build has finished, each page keeps one viewport tag, a title that names the site once,
 and MathJax only if it has a formula; a shared link shows the page's own description; each cell of
-a table knows its column, for phones, where a row becomes a list; the search page gets a script that
-names the section.
+a table knows its column, for phones, where a row becomes a list; a formula keeps its punctuation
+on its line; the search page gets a script that names the section.
 """
 
 import re
@@ -18,6 +18,8 @@ MATHJAX = re.compile(
     r"\s*<script[^>]*>window\.MathJax = .*?</script>|\s*<script[^>]*mathjax[^>]*></script>"
 )
 FORMULA = re.compile(r'class="[^"]*\bmath\b')
+INLINE = r'<span class="math notranslate nohighlight">[^<]*</span>'
+BESIDE = re.compile(rf"[(\[“]+{INLINE}[.,:;!?)\]”’]*|{INLINE}[.,:;!?)\]”’]+")
 WRITTEN = re.compile(r'<meta content="([^"]*)" name="description"')
 SHARED = re.compile(r'(<meta property="og:description" content=")[^"]*')
 TABLE = re.compile(r'<table class="table">.*?</table>', re.DOTALL)
@@ -33,6 +35,7 @@ def lightened(page: str) -> str:
     page = TITLE.sub(lambda found: f"<title>{single(found[1])}</title>", page, count=1)
     if written := WRITTEN.search(page):
         page = SHARED.sub(lambda shared: shared[1] + written[1], page)
+    page = BESIDE.sub(r'<span class="keep">\g<0></span>', page)
     page = TABLE.sub(lambda table: labelled(table[0]), page)
     return page if FORMULA.search(page) else MATHJAX.sub("", page)
 
