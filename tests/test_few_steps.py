@@ -44,7 +44,7 @@ def diffusers_steps(schedule, model, x, times):
 
 
 @pytest.mark.parametrize("times", [(1000, 750, 500), (500, 250, 0), (500, 375, 250, 125, 0)])
-def test_one_step_to_the_target_is_several_steps_of_diffusers(times):
+def test_one_step_is_several_of_diffusers(times):
     schedule, model = td.NoiseSchedule.cosine(1000), Bent()
     xt = torch.randn(3, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     x_end = diffusers_steps(schedule, model, xt, times)
@@ -74,7 +74,7 @@ def test_the_target_is_the_papers_and_a_weighted_mean_of_the_guesses():
     assert 0 < share < 1
 
 
-def test_a_step_with_a_time_for_each_picture_is_that_of_ddim():
+def test_the_students_step_is_ddim():
     schedule, model = td.NoiseSchedule.cosine(1000), Bent()
     xT = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     walk = list(td.ddim(model, schedule, xT, steps=5))
@@ -204,7 +204,7 @@ def page():
     return types.SimpleNamespace(**names)
 
 
-def test_the_guess_is_the_mean_over_the_paw_by_quadrature(page):
+def test_the_guess_is_the_mean_over_the_paw(page):
     line = torch.linspace(-5, 5, 801, dtype=torch.float64)
     x0 = torch.cartesian_prod(line, line)
     density = sum(
@@ -220,7 +220,7 @@ def test_the_guess_is_the_mean_over_the_paw_by_quadrature(page):
             assert_close(found, mean, rtol=1e-5, atol=1e-5)
 
 
-def test_paths_of_one_normal_distribution_end_where_the_formula_says(page, monkeypatch):
+def test_paths_end_where_the_formula_says(page, monkeypatch):
     width = 0.7
     pad = {"centres": torch.zeros(1, 2), "widths": torch.tensor([width]), "shares": torch.ones(1)}
     for name, value in pad.items():
@@ -230,7 +230,7 @@ def test_paths_of_one_normal_distribution_end_where_the_formula_says(page, monke
     assert_close(page.whole_path(y)[-1], exact, rtol=0, atol=2e-3)
 
 
-def test_a_consistency_model_keeps_its_boundary_and_can_be_exact(page):
+def test_a_consistency_model_can_be_exact(page):
     y = torch.randn(200, 2, generator=torch.Generator().manual_seed(1))
     zero, s, c = torch.zeros(200), torch.linspace(0.01, 5, 200), page.c
     assert_close(page.consistent(page.Jump(), y, zero), y, rtol=0, atol=0)

@@ -25,7 +25,7 @@ def wide(t):
 # --- the line ------------------------------------------------------------------------------------
 
 
-def test_the_line_and_its_velocity_are_those_of_flow_matching():
+def test_the_line_and_its_velocity():
     """Theirs counts from noise at 0 to data at 1, so time and velocity have the other sign."""
     x0, eps = images(6, 3, 2, 2), noise(6, 3, 2, 2)
     theirs = CondOTProbPath().sample(x_0=eps, x_1=x0, t=1 - TIMES)
@@ -48,7 +48,7 @@ def test_the_velocity_is_the_derivative_of_the_line():
     assert_close(td.line_ends(u, xt, TIMES), (x0, eps), **EXACT)
 
 
-def test_what_a_velocity_implies_is_what_flow_matching_says():
+def test_what_a_velocity_implies():
     u, xt, inside = noise(4, 3, 2, 2), noise(4, 3, 2, 2, seed=2), TIMES[1:-1]
     x0, eps = td.line_ends(u, xt, inside)
     path, t = CondOTProbPath(), wide(1 - inside)
@@ -95,7 +95,7 @@ def test_the_loss_of_a_linear_model_in_closed_form():
         assert_close(loss.item(), expected, **EXACT)
 
 
-def test_the_best_model_is_the_mean_velocity_and_its_loss_what_nobody_can_know():
+def test_the_best_model_is_the_mean_velocity():
     """For normal data both are known: regress on xt, and take the variance that is left."""
     mu, c = 0.3, 0.5
     for t in (0.2, 0.5, 0.9):

@@ -396,6 +396,20 @@ def test_each_source_that_is_cited_is_listed():
     assert len(cited) > 50 and set(cited) <= listed
 
 
+@every_chapter
+def test_what_checks_a_formula_is_there(path):
+    """Each name in the column "Checked by" is a test or an oracle."""
+    sources = [file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("*.py")]
+    known = set(re.findall(r"^def (\w+)\(", "\n".join(sources), flags=re.MULTILINE))
+    pages = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+    for rows in re.findall(
+        r"^\|.*Checked by \|\n\|[-|]+\n((?:\|.*\n)+)", pages, flags=re.MULTILINE
+    ):
+        names = re.findall(r"`(\w+)`(?=[^|]*\|$)", rows, flags=re.MULTILINE)
+        assert names
+        assert {name for name in names if not {name, f"test_{name}"} & known} == set()
+
+
 @every_notebook
 def test_a_cell_that_is_not_folded_is_short(path):
     """At most 30 lines, so that a formula is not lost among lines that draw or check."""

@@ -181,7 +181,7 @@ def test_squared_mmd_is_unbiased_and_finds_the_closed_form():
         assert abs(draws.mean() - expected) < 4 * draws.std() / 4000**0.5
 
 
-def test_kernel_distance_is_0_on_average_and_knows_its_own_error():
+def test_kernel_distance_is_0_on_average():
     draws = [
         kernel_distance(
             noise_pictures(60, 2 * k), noise_pictures(80, 2 * k + 1), features=flat, seed=k

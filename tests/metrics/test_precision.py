@@ -42,7 +42,7 @@ def test_points_on_a_line_whose_balls_are_known():
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
-def test_it_is_what_loops_over_all_pairs_find(k):
+def test_precision_is_a_loop_over_pairs(k):
     points, centres = normal(300, 1), normal(40, 2, 0.7)  # more points than one part holds
     found = share_inside(points, centres, k)
     assert found == share_by_loops(points, centres, k)
