@@ -4,6 +4,9 @@
 // An error whose message is a sentence for the reader.
 class Failure extends Error {}
 
+// The graphics card failed: what was asked is asked again, of the processor.
+class CardFailure extends Error {}
+
 const SENTENCES = {
   missing: "This book was built without the networks, so nothing can be drawn here: build it again with a connection to npm.",
   wasm: "This browser cannot run WebAssembly, which the networks need: open the page in a current Firefox, Chrome, Edge or Safari.",
@@ -15,6 +18,7 @@ const SENTENCES = {
 const engine = {
   worker: null,
   device: "wasm", // what computes: the processor, or with "webgpu" the graphics card
+  cardFailed: false, // since the reader chose it
   parts: new Map(), // address of a file's part -> its arrival in this worker
   jobs: new Map(), // id -> what to do with an answer
   last: 0,
@@ -29,59 +33,76 @@ const engine = {
     // From a Blob, because a page from disk may not start a worker from a file.
     const url = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
     this.worker = new Worker(url);
-    this.worker.onmessage = ({ data }) => (data.type === "error" ? this.reset(data) : this.jobs.get(data.id)?.(data));
-    this.worker.onerror = (event) => this.reset({ type: "error", message: event.message ?? "the worker ended" });
+    this.worker.onmessage = ({ data }) => (data.type === "error" ? this.fail(data) : this.jobs.get(data.id)?.(data));
+    this.worker.onerror = (event) => this.fail({ type: "error", message: event.message ?? "the worker ended" });
+  },
+
+  // Tell all jobs of an error. After one of the graphics card the processor computes.
+  fail(answer) {
+    const card = this.device === "webgpu";
+    if (card) {
+      console.warn(`The graphics card failed: ${answer.message}`);
+      [this.device, this.cardFailed] = ["wasm", true];
+    }
+    this.reset({ ...answer, card });
+    if (card) this.whenLoaded.forEach((tell) => tell());
   },
 
   // End the worker and give this answer to all jobs, so that the next press of a button starts afresh.
   reset(answer) {
+    if (this.worker) this.worker.onmessage = this.worker.onerror = null; // what is on its way is void
     this.worker?.terminate();
     this.worker = null;
     this.parts.clear();
     for (const job of [...this.jobs.values()]) job(answer);
   },
 
-  // Bring the files over for a job, part by part, each as a script: a page from disk may load
-  // nothing else. Two jobs share what is on its way.
-  async load(names, id, progress) {
+  // Bring the files over for a job while it is wanted, part by part, each as a script: a page from
+  // disk may load nothing else. Two jobs share what is on its way.
+  async load(names, wanted, progress) {
     const urls = names.flatMap((name) => MANIFEST.files[name].parts.map((part) => BASE + part));
-    this.loading.add(id);
     for (const [k, url] of urls.entries()) {
-      const late = setTimeout(() => this.jobs.has(id) && progress(k / urls.length, SENTENCES.slow), 20_000);
+      const late = setTimeout(() => wanted() && progress(k / urls.length, SENTENCES.slow), 20_000);
       if (!this.parts.has(url)) this.parts.set(url, script(url).then((part) => this.worker?.postMessage({ type: "data", ...part })));
       await this.parts.get(url).finally(() => clearTimeout(late));
-      if (!this.jobs.has(id)) return; // stopped meanwhile
+      if (!wanted()) return;
       progress((k + 1) / urls.length);
     }
   },
 
-  // Load what a job needs, send it, and hand each answer to its listener until the job is done.
+  // Load the files that a job needs, send it, and hand each answer to its listener until it is done.
   ask(job, files, { progress = () => {}, listen = () => {} } = {}) {
     return new Promise((resolve, reject) => {
       this.start();
-      this.jobs.set(job.id, (answer) => {
+      const hear = (answer) => {
+        const ended = answer.type !== "ready" && answer.type !== "step";
+        if (ended) this.jobs.delete(job.id);
         listen(answer);
-        if (answer.type === "ready" || answer.type === "step") return;
-        this.jobs.delete(job.id);
-        if (answer.type === "error") reject(failure(answer.message));
-        else resolve(answer);
-      });
-      this.load(files, job.id, progress).finally(() => this.loading.delete(job.id)).then(
+        if (answer.type === "error") reject(answer.card ? new CardFailure() : failure(answer.message));
+        else if (ended) resolve(answer);
+      };
+      const wanted = () => this.jobs.get(job.id) === hear; // not stopped, and not asked again
+      this.jobs.set(job.id, hear);
+      this.loading.add(job.id);
+      this.load(files(), wanted, progress).finally(() => this.loading.delete(job.id)).then(
         () => {
-          if (this.jobs.has(job.id)) this.worker.postMessage(job);
+          if (wanted()) this.worker.postMessage({ ...job, on: this.device });
           this.whenLoaded.forEach((tell) => tell());
         },
         (error) => {
           this.parts.delete(error.url); // to be fetched again
-          this.jobs.delete(job.id);
+          if (wanted()) this.jobs.delete(job.id);
           reject(error);
         });
+    }).catch((error) => {
+      if (error instanceof CardFailure) return this.ask(job, files, { progress, listen });
+      throw error;
     });
   },
 
   // Draw a picture; request as the worker's draw takes it.
   draw(request, { id, ...options }) {
-    return this.ask({ type: "draw", id, on: this.device, ...request }, this.files(request.model), options);
+    return this.ask({ type: "draw", id, ...request }, () => this.files(request.model), options);
   },
 
   // What a model needs, and how many bytes of it have not been asked for yet.
@@ -101,13 +122,13 @@ const engine = {
   // Compute elsewhere from the next picture on.
   move(device) {
     this.reset({ type: "done", stopped: true });
-    this.device = device;
+    [this.device, this.cardFailed] = [device, false];
     this.whenLoaded.forEach((tell) => tell()); // another device needs other files
   },
 
   async gif(frames, size, delay) {
     const scale = Math.max(1, Math.round(256 / size));
-    return (await this.ask({ type: "gif", id: this.id(), frames, size, delay, scale }, ["gifenc"])).data;
+    return (await this.ask({ type: "gif", id: this.id(), frames, size, delay, scale }, () => ["gifenc"])).data;
   },
 
   // Stop a job at once, while its files arrive or while it draws; the worker ends after its step.
@@ -140,7 +161,6 @@ function script(url) {
 }
 
 function failure(message) {
-  if (engine.device === "webgpu") return new Failure(`The graphics card could not run the network (${message}): choose the processor above.`);
   if (/memory|alloc|abort/i.test(message)) return new Failure(SENTENCES.memory);
   return new Failure(`The network could not run in this browser (${message}): try a current Firefox, Chrome, Edge or Safari.`);
 }

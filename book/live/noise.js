@@ -38,7 +38,7 @@ function mountNoise(root) {
   adapt();
 
   const view = trajectory(models[0]?.shape[1] ?? 64);
-  const kept = canvas(64, "");
+  const kept = canvas(models[0]?.shape[1] ?? 64, "");
   const first = figure(kept, "");
   first.hidden = true;
   view.pictures.prepend(first);

@@ -241,21 +241,30 @@ const PLACES = { wasm: "on one core of the processor", webgpu: "on the graphics 
 
 const stopButton = () => button("Stop", ({ currentTarget }) => currentTarget.onstop(), { off: true });
 
+function loadingWords(model) {
+  if (engine.isLoading()) return "Another part of this page is loading too; what both need is loaded once.";
+  const size = engine.missing(model);
+  return size ? `Loading ${inMegabytes(size)}: the network and what runs it.` : "Drawing.";
+}
+
 // Run one drawing from its button to its end: loading, steps, result or sentence.
 async function run({ request, view, what, report, start, stop }) {
   const id = engine.id();
-  const size = engine.missing(request.model);
-  const loading = engine.isLoading() ? "Another part of this page is loading too; what both need is loaded once." : size ? `Loading ${inMegabytes(size)}: the network and what runs it.` : "Drawing.";
   start.forEach((each) => turn(each, false));
   turn(stop, true);
   stop.onstop = () => engine.stop(id);
-  report.tell(loading);
-  report.bar(0);
-  let place = "before the first step";
-  view.begin(request.steps, what);
+  let place, problem, loading;
+  const begin = (why) => {
+    [place, problem, loading] = ["before the first step", why, `${why}${loadingWords(request.model)}`];
+    report.tell(loading);
+    report.bar(0);
+    view.begin(request.steps, what);
+  };
+  begin("");
   try {
     const listen = (answer) => {
-      if (answer.type === "ready") report.tell(`Drawing: ${what}.`);
+      if (answer.card) begin("The graphics card failed, so the processor draws. ");
+      if (answer.type === "ready") report.tell(`${problem}Drawing: ${what}.`);
       if (answer.type !== "step") return;
       view.add(answer);
       report.bar(answer.k / request.steps);
@@ -265,7 +274,7 @@ async function run({ request, view, what, report, start, stop }) {
     const done = await engine.draw(request, { id, progress, listen });
     view.end();
     const each = (1000 * done.seconds) / request.steps;
-    report.tell(done.stopped ? `Stopped ${place}. Press “${start[0].textContent}” to start again.` : `Done: ${what}, in ${done.seconds.toFixed(1)} s (${each.toFixed(0)} ms a step, ${PLACES[engine.device]}).`);
+    report.tell(done.stopped ? `Stopped ${place}. Press “${start[0].textContent}” to start again.` : `${problem}Done: ${what}, in ${done.seconds.toFixed(1)} s (${each.toFixed(0)} ms a step, ${PLACES[engine.device]}).`);
     return !done.stopped;
   } catch (error) {
     view.end();

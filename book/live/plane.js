@@ -69,29 +69,72 @@ function curve(target, losses) {
   context.stroke();
 }
 
+// Let the reader put points into a field, with the mouse, a finger or the keyboard; put(point) keeps
+// one and returns how many there are. show(cross) draws the field, with the keyboard's cross or null.
+const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
+function takePoints(target, put, show, tell) {
+  let [drawing, cross] = [false, [0, 0]];
+  const add = (event) => {
+    if (!drawing) return;
+    const box = target.getBoundingClientRect();
+    put([(2 * (event.clientX - box.left)) / box.width - 1, 1 - (2 * (event.clientY - box.top)) / box.height].map((x) => x * SPAN));
+    show(null);
+  };
+  target.style.cursor = "crosshair";
+  target.style.touchAction = "none"; // a finger draws and does not scroll
+  target.addEventListener("pointerdown", (event) => ((drawing = true), target.setPointerCapture(event.pointerId), add(event)));
+  target.addEventListener("pointermove", add);
+  target.addEventListener("pointerup", () => (drawing = false));
+  target.addEventListener("pointercancel", () => (drawing = false));
+
+  target.tabIndex = 0;
+  target.setAttribute("role", "application"); // the arrow keys are the field's, also with a screen reader
+  target.addEventListener("keydown", (event) => {
+    const move = MOVES[event.key];
+    if (!move && event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    if (move) cross = cross.map((x, c) => Math.min(1.2, Math.max(-1.2, x + 0.1 * move[c])));
+    const place = `(${cross.map((x) => x.toFixed(1)).join(", ")})`;
+    tell(move ? `Cross at ${place}.` : `Point ${put([...cross])} at ${place}.`);
+    show(cross);
+  });
+  target.addEventListener("focus", () => target.matches(":focus-visible") && show(cross));
+  target.addEventListener("blur", () => show(null));
+}
+
 function mountPlane(root) {
   const SIDE = 420;
-  const [left, right] = [canvas(SIDE, "the points to learn"), canvas(SIDE, "samples: none yet")];
-  const losses = make("canvas", { width: SIDE, height: 120, role: "img", "aria-label": "loss, not trained yet" });
+  const [left, right] = [canvas(SIDE, "the points to learn: arrow keys move a cross, Enter puts a point"), canvas(SIDE, "")];
+  const losses = make("canvas", { width: SIDE, height: 120, role: "img" });
+  const caption = make("figcaption");
   const shape = choice("Points", Object.keys(SHAPES).map((name) => [name, name]), "two moons");
   const time = slider("t of the arrows", 20, 1, 100, 1);
   const steps = slider("Steps", 50, 1, 100, 1);
   const noise = make("input", { type: "checkbox", checked: true });
-  const report = progress();
-  let [points, network, samples, smooth, history, training, frame, draws, sampling] = [[], null, [], 2, [], false, 0, 1, 0];
+  const [learning, sampled] = [progress(), progress()];
+  let [cross, points, network, samples, smooth, history, training, frame, draws, sampling] = [null, [], null, [], 2, [], false, 0, 1, 0];
 
   const draw = () => {
     dots(blank(left), points, "ink", 3);
     if (network.updates() > 0) arrows(left.getContext("2d"), network, time.value());
+    if (cross) dots(left.getContext("2d"), [-2, -1, 0, 1, 2].flatMap((k) => [[cross[0] + 0.03 * k, cross[1]], [cross[0], cross[1] + 0.03 * k]]), "accent", 2);
     dots(blank(right), points, "pale", 3);
     dots(right.getContext("2d"), samples, "accent", 2.5);
   };
-  new MutationObserver(() => (curve(losses, history), draw())).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  const plot = () => {
+    caption.textContent = network.updates() ? `loss after ${network.updates()} updates: ${smooth.toFixed(2)}` : "loss, not trained yet";
+    losses.setAttribute("aria-label", caption.textContent);
+    curve(losses, history);
+    draw();
+  };
+  new MutationObserver(plot).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   const forget = () => {
     sampling += 1;
     [network, samples, smooth, history] = [pointNetwork(1), [], 2, []];
-    curve(losses, history);
-    draw();
+    right.setAttribute("aria-label", "samples: none yet");
+    sampled.tell("");
+    if (!training) learning.tell("");
+    plot();
   };
   const learn = () => {
     if (!root.isConnected) return;
@@ -101,10 +144,7 @@ function mountPlane(root) {
       if (network.updates() % 10 === 0) history.push(smooth);
     }
     if (history.length > 1000) history = history.filter((_, k) => k % 2 === 0);
-    losses.setAttribute("aria-label", `loss after ${network.updates()} updates: ${smooth.toFixed(2)}`);
-    caption.textContent = `loss after ${network.updates()} updates: ${smooth.toFixed(2)}`;
-    curve(losses, history);
-    draw();
+    plot();
     frame = requestAnimationFrame(learn);
   };
   const pause = () => {
@@ -113,15 +153,15 @@ function mountPlane(root) {
     cancelAnimationFrame(frame);
   };
   const go = button("Train", () => {
-    if (points.length === 0) return report.tell("There is no point to learn: draw some into the left field, or choose a shape.");
-    if (training) return pause(), report.tell(`Paused after ${network.updates()} updates, loss ${smooth.toFixed(2)}.`);
+    if (points.length === 0) return learning.tell("There is no point to learn: draw some into the field, or choose a shape.");
+    if (training) return pause(), learning.tell(`Paused after ${network.updates()} updates, loss ${smooth.toFixed(2)}.`);
     training = true;
     go.textContent = "Pause";
-    report.tell("The network learns to predict the noise.");
+    learning.tell("The network learns to predict the noise.");
     frame = requestAnimationFrame(learn);
   }, { class: "live-main" });
   const sample = button("Sample 300 points", async () => {
-    if (network.updates() === 0) return report.tell("Train the network first: it answers at random.");
+    if (network.updates() === 0) return sampled.tell("Train the network first: it answers at random.");
     const randn = normal(draws++); // new noise each time
     const z = noise.checked ? randn : (n) => new Float32Array(n);
     const xT = Float64Array.from(randn(600));
@@ -133,35 +173,27 @@ function mountPlane(root) {
       draw();
       if (!still() && !document.hidden) await new Promise((resolve) => setTimeout(resolve, 15));
     }
-    report.tell(`300 points in ${steps.value()} step${steps.value() > 1 ? "s" : ""}, ${noise.checked ? "with" : "without"} the noise σₜ z.`);
+    sampled.tell(`300 points in ${steps.value()} step${steps.value() > 1 ? "s" : ""}, ${noise.checked ? "with" : "without"} the noise σₜ z.`);
   });
   const restart = button("Forget and start again", forget);
-  shape.control.addEventListener("change", () => {
+  const choose = () => {
     points = SHAPES[shape.value()]();
-    forget();
-    if (points.length === 0) pause();
-  });
+    forget(); // which draws, with the colours that the elements have in the page
+    turn(remove, false);
+    if (points.length > 0) return;
+    pause();
+    learning.tell("Draw points into the field with the mouse or a finger. On the keyboard, the arrow keys move a cross there and Enter puts a point.");
+  };
+  const remove = button("Remove my points", choose, { off: true });
+  shape.control.addEventListener("change", choose);
+  takePoints(left, (point) => (turn(remove, true), points.push(point)), (at) => ((cross = at), draw()), learning.tell);
   time.control.addEventListener("input", draw);
 
-  left.style.touchAction = "none"; // a finger draws and does not scroll
-  let drawing = false;
-  const add = (event) => {
-    if (!drawing) return;
-    const box = left.getBoundingClientRect();
-    points.push([(2 * (event.clientX - box.left)) / box.width - 1, 1 - (2 * (event.clientY - box.top)) / box.height].map((x) => x * SPAN));
-    draw();
-  };
-  left.addEventListener("pointerdown", (event) => ((drawing = true), left.setPointerCapture(event.pointerId), add(event)));
-  left.addEventListener("pointermove", add);
-  left.addEventListener("pointerup", () => (drawing = false));
-  left.addEventListener("pointercancel", () => (drawing = false));
-
-  const caption = make("figcaption", {}, "loss");
   const withNoise = make("label", { class: "live-field" }, noise, make("span", {}, "add the noise σₜ z"));
-  root.append(
-    make("div", { class: "live-fields" }, shape.element, time.element, steps.element, withNoise),
-    make("div", { class: "live-buttons" }, go, sample, restart), ...report.elements,
-    make("div", { class: "live-pictures live-plane" }, figure(left, "points to learn, and arrows of the score; draw more with the mouse or a finger"), figure(right, "samples"), make("figure", {}, losses, caption)));
-  points = SHAPES[shape.value()]();
-  forget(); // which draws, with the colours that the elements have in the page
+  root.append(make("div", { class: "live-pictures live-plane" },
+    make("div", {}, shape.element, figure(left, "points to learn (draw more), and arrows of the score"), time.element,
+      make("div", { class: "live-buttons" }, go, restart, remove), ...learning.elements, make("figure", {}, losses, caption)),
+    make("div", {}, steps.element, figure(right, "samples"), withNoise,
+      make("div", { class: "live-buttons" }, sample), ...sampled.elements)));
+  choose();
 }

@@ -60,6 +60,8 @@ async function network(model, part) {
   const name = `${model}.${part}`;
   if (!sessions.has(name)) {
     sessions.set(name, await runtime.InferenceSession.create(take(name), { executionProviders: [device], logSeverityLevel: 3 }));
+    // A card that is lost, asleep or overloaded, may leave the next step without an answer.
+    runtime.env.webgpu.device?.lost.then(({ message }) => self.postMessage({ type: "error", message }));
   }
   const session = sessions.get(name);
   return async (inputs) => (await session.run(inputs))[session.outputNames[0]].data;
