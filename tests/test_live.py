@@ -27,6 +27,7 @@ SLOW = 120_000  # milliseconds: a network on two busy cores
 LARGEST = {32: 4e6, 64: 11e6, "words": 32e6}  # bytes of a network, by what it draws
 TIMES = (1, 10, 250, 500, 750, 999, 1000)
 PARTS = ("device", "noise", "compare", "photo", "words", "plane", "measured")
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 CHAPTERS = {
     "01_theory": "plane",
     "04_ddpm_from_scratch": "noise",
@@ -34,6 +35,7 @@ CHAPTERS = {
     "06_stable_diffusion": "words",
 }
 PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Live</title>
+<meta name="viewport" content="width=device-width">
 <link rel="stylesheet" href="live/live.css"><script src="live/live.js" defer></script>
 <main>{"".join(f'<div class="live" data-live="{name}"></div>' for name in PARTS)}</main>"""
 
@@ -591,6 +593,23 @@ def test_a_drawing_stops_when_asked_and_the_next_one_works(noise):
     noise.get_by_label("Steps", exact=True).fill("2")
     press(noise, "Draw a tiger")
     wait_for(noise, "Done: DPM-Solver++, 2 steps")
+
+
+def test_on_a_phone_the_pictures_come_into_view(browser, server):
+    with browser.new_context(**PHONE) as context:
+        part = opened(context.new_page(), server, "words")
+        go = part.get_by_role("button", name="Draw what the words say")
+        go.evaluate("button => scrollTo(0, scrollY + button.getBoundingClientRect().bottom - 840)")
+        seen = """canvas => {
+            const {top, bottom} = canvas.getBoundingClientRect();
+            return top >= 0 && bottom <= innerHeight;
+        }"""
+        large = part.locator("canvas").last
+        assert not large.evaluate(seen)
+        go.tap()
+        context.pages[0].wait_for_function(seen, arg=large.element_handle())
+        assert go.is_visible()
+        press(part, "Stop")
 
 
 def test_a_second_press_while_it_draws_does_nothing_and_the_keyboard_stays_where_it_is(noise):
@@ -1157,9 +1176,7 @@ def test_the_playground_takes_points_from_the_keyboard(tab, server):
 
 
 def test_a_finger_draws_points_and_the_page_stays_where_it_is(browser, server):
-    with browser.new_context(
-        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
-    ) as context:
+    with browser.new_context(**PHONE) as context:
         page = context.new_page()
         part = opened(page, server, "plane")
         field = part.locator("canvas").first

@@ -261,6 +261,7 @@ async function run({ request, view, what, report, start, stop }) {
     view.begin(request.steps, what);
   };
   begin("");
+  view.element.scrollIntoView({ block: "nearest", behavior: still() ? "auto" : "smooth" }); // on a phone it lies below
   try {
     const listen = (answer) => {
       if (answer.card) begin("The graphics card failed, so the processor draws. ");
