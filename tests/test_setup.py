@@ -269,6 +269,39 @@ def test_an_action_is_one_commit_and_its_version_a_comment():
     assert {len(pins) for pins in used.values()} == {1}, used
 
 
+def test_a_release_states_licences_and_materials_and_attests_where_its_files_come_from():
+    steps = WORKFLOWS["release"]["jobs"]["build"]["steps"]
+    runs = "\n".join(step.get("run", "") for step in steps)
+    wanted = [
+        'grep -qx "version = ',
+        "python -m build",
+        "pip-licenses ",
+        "cyclonedx-py environment ",
+    ]
+    places = [runs.find(command) for command in [*wanted, "gh release create"]]
+    assert -1 not in places and places == sorted(places)
+    assert "=dist/LICENCES.md" in runs and re.search(r"gh release create .* dist/\*$", runs)
+    attested = [step["with"] for step in steps if "actions/attest@" in step.get("uses", "")]
+    origin, materials = attested
+    assert origin == {"subject-path": "dist/*.whl, dist/*.tar.gz"}
+    assert materials["subject-path"] == "dist/*.whl" and materials["sbom-path"] in runs
+
+
+def test_workflows_meet_the_oldest_and_the_newest_dependencies_and_publish_the_book():
+    (oldest,) = (s["run"] for s in WORKFLOWS["tests"]["jobs"]["oldest"]["steps"] if "-e" in str(s))
+    assert "--resolution lowest-direct" in oldest
+    weekly, book = WORKFLOWS["weekly"], WORKFLOWS["book"]
+    ((cron,),) = (timing.values() for timing in weekly[True]["schedule"])
+    assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", cron)
+    newest = weekly["jobs"]["newest"]["steps"]
+    assert any(step.get("run") == "make test" for step in newest)
+    assert not any("cache" in step.get("with", {}) for step in newest)  # the newest, not the kept
+    assert book[True]["push"] == {"branches": ["main"]}
+    assert [s["uses"].partition("@")[0] for s in book["jobs"]["publish"]["steps"]] == [
+        "actions/deploy-pages"
+    ]
+
+
 def test_workflows_run_what_exists_on_every_python_that_is_supported():
     matrix = WORKFLOWS["tests"]["jobs"]["package"]["strategy"]["matrix"]
     assert matrix["python"] == ["3.10", "3.11", "3.12", "3.13"]
