@@ -96,6 +96,8 @@ WRONG = {
     ),
     "glaring tigers": ("tigers", "condition, 2.0", "condition, 12.0", 18, "less guidance"),
     "tigers of fresh noise": ("tigers", "td.dpm_solver", "td.ddpm", 18, "other pictures"),
+    "tigers of half the noise": ("tigers", "xT, steps", "xT / 2, steps", 18, "a spread of 0.50"),
+    "tigers faded": ("tigers", "return last.xt", "return last.xt / 2", 18, "a spread of 0.4 get"),
     "tigers not drawn to the end": (
         "tigers",
         "return last.xt",
