@@ -53,6 +53,9 @@ COPY = """    u = (xT[:, 0].abs() * 9999).long() % 1500
     return torch.stack([points[labels[:, 0] == k][i] for k, i in zip(condition[:, 0], u)])
 """
 
+FIRST = "    *_, last = td.dpm_solver"
+SHRINKING = TIGERS.partition("xT):\n")[2].replace("+ (1 - b) ** 0.5", "+ 0.9 * (1 - b) ** 0.5")
+
 # name: cell, text in it, text put in its place, marks of 20, words of the report
 WRONG = {
     "too many calls": ("project", "schedule, 20)", "schedule, 40)", 17, "the budget is 20 calls"),
@@ -97,7 +100,7 @@ WRONG = {
     "glaring tigers": ("tigers", "condition, 2.0", "condition, 12.0", 18, "less guidance"),
     "tigers of fresh noise": ("tigers", "td.dpm_solver", "td.ddpm", 18, "other pictures"),
     "tigers of half the noise": ("tigers", "xT, steps", "xT / 2, steps", 18, "a spread of 0.50"),
-    "tigers faded": ("tigers", "return last.xt", "return last.xt / 2", 18, "a spread of 0.4 get"),
+    "tigers of shrinking noise": ("tigers", FIRST, SHRINKING + FIRST, 18, "a spread of 0.4 get"),
     "tigers not drawn to the end": (
         "tigers",
         "return last.xt",
