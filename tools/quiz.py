@@ -20,6 +20,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 SOURCE = Path(__file__).parent.parent / "instructor/quizzes.yml"
+CODE = re.compile(r"`([^`]+)`")
 MATH = re.compile(r"\$([^$]+)\$")
 SPECIAL = re.compile(r"([~=#{}:\\])")
 
@@ -84,12 +85,13 @@ def gift(quizzes: dict[str, list[dict]]) -> str:
                 for answer in question["answers"]
             )
             text = gift_text(question["question"])
-            blocks.append(f"::{chapter} {i}::[markdown]{text} {{\n{answers}\n}}")
+            blocks.append(f"::{chapter} {i}::[html]{text} {{\n{answers}\n}}")
     return "\n\n".join(blocks) + "\n"
 
 
 def gift_text(text: str) -> str:
-    r"""A text with GIFT's signs escaped, and formulas between \( and \)."""
+    r"""A text as HTML with GIFT's signs escaped, and formulas between \( and \)."""
+    text = CODE.sub(r"<code>\1</code>", escape(text, quote=False))
     return SPECIAL.sub(r"\\\1", MATH.sub(r"\\(\1\\)", text))
 
 
