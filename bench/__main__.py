@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line asks for."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="tiny, for the tests")
@@ -105,7 +105,7 @@ def arguments() -> argparse.Namespace:
 
 
 def table(found: list[dict]) -> str:
-    """The rows as text."""
+    """Return the rows as text."""
     lines = [f"{'':44s}{'':44s}{'seconds':>10s}  {'ours / this':20s} achieved"]
     what = None
     for row in found:

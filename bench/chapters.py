@@ -18,7 +18,7 @@ PAGES = Path(__file__).parent.parent / "book"
 
 
 def code_of(path: Path) -> list[str]:
-    """Its code cells but the first, which installs."""
+    """Return the code cells of a page but the first, which installs."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"][1:]
 
@@ -64,7 +64,7 @@ def run_cell(code: str, name: str, names: dict) -> None:
 
 
 def run(page: str) -> dict:
-    """Run a page in an empty folder; returns its seconds, and the GPU's memory that it held."""
+    """Run a page in an empty folder; return its seconds, and the GPU's memory that it held."""
     import torch
 
     without_ipython()

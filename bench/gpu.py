@@ -58,7 +58,7 @@ def install_wheels() -> None:
 
 
 def python(*arguments: object, seconds: float) -> tuple[str, str]:
-    """Run Python; returns what it printed and, if it failed or took too long, a sentence."""
+    """Run Python; return what it printed and, if it failed or took too long, a sentence."""
     command = [sys.executable, *map(str, arguments)]
     try:
         done = subprocess.run(
@@ -71,14 +71,14 @@ def python(*arguments: object, seconds: float) -> tuple[str, str]:
 
 
 def row_of(case: ElementTree.Element) -> dict:
-    """A test of pytest's report: its seconds and, if it failed, why."""
+    """Return a test of pytest's report: its seconds and, if it failed, why."""
     why = [wrong.get("message", "")[:400] for wrong in case]
     row = {"name": case.get("name"), "seconds": float(case.get("time", 0)), "passed": not why}
     return row | ({"message": why[0]} if why else {})
 
 
 def tests(seconds: float, dry: bool) -> dict:
-    """Each test of tests/test_gpu.py, and what failed."""
+    """Run each test of tests/test_gpu.py; return its seconds, and what failed."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         options = ["-q", "--noconftest", "-p", "no:cacheprovider", f"--junitxml={report}"]
@@ -92,13 +92,13 @@ def tests(seconds: float, dry: bool) -> dict:
 
 
 def memory(seconds: float, dry: bool) -> dict:
-    """What a step of training and a drawing hold, beside what the package says of a step."""
+    """Measure what training and drawing hold, beside what the package says of a step."""
     printed, wrong = python("-m", "bench.memory", *["--dry"] * dry, seconds=seconds)
     return {"error": wrong, "rows": []} if wrong else {"rows": json.loads(printed.splitlines()[-1])}
 
 
 def compared(part: str, seconds: float, dry: bool) -> dict:
-    """A part of ``python -m bench``."""
+    """Run a part of ``python -m bench``."""
     with tempfile.TemporaryDirectory() as folder:
         options = ["--out", folder, *["--quick"] * dry]
         _, wrong = python("-m", "bench", part, *options, seconds=seconds)
@@ -108,7 +108,7 @@ def compared(part: str, seconds: float, dry: bool) -> dict:
 
 
 def chapters(seconds: float, pages: list[str], until: float, before: list[dict]) -> dict:
-    """Every page with code, one after another, but those that ran before.
+    """Run every page with code, one after another, but those that ran before.
 
     Those for which no time is left are named, and come first the next time.
     """
@@ -131,7 +131,7 @@ def chapters(seconds: float, pages: list[str], until: float, before: list[dict])
 
 
 def found_before(path: Path, here: dict) -> dict | None:
-    """A part's result from this hardware, torch and size, if there is one."""
+    """Return a part's result from this hardware, torch and size, if there is one."""
     if not path.exists():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
@@ -173,7 +173,7 @@ def main() -> None:
 
 
 def finished(before: dict, pages: list[str]) -> bool:
-    """Whether an earlier result leaves nothing to do: no error and, of chapters, no page."""
+    """Say whether an earlier result leaves nothing to do: no error and, of chapters, no page."""
     ran = {row["page"] for row in before["rows"] if "page" in row}
     return "error" not in before and (before["part"] != "chapters" or ran >= set(pages))
 
@@ -181,7 +181,7 @@ def finished(before: dict, pages: list[str]) -> bool:
 def run_part(
     part: str, limit: float, until: float, options: argparse.Namespace, before: dict
 ) -> dict:
-    """One part, in processes of its own."""
+    """Run one part, in processes of its own."""
     if part == "chapters":
         return chapters(limit, options.pages, until, before["rows"])
     if part in BENCHES:
@@ -190,19 +190,19 @@ def run_part(
 
 
 def has_no_gpu() -> bool:
-    """Whether torch finds none, asked in a process of its own."""
+    """Say whether torch finds none, asked in a process of its own."""
     code = "import torch; raise SystemExit(not torch.cuda.is_available())"
     return subprocess.run([sys.executable, "-c", code], check=False).returncode != 0
 
 
 def listed_pages() -> list[str]:
-    """The notebooks of the book, in the order of its table of contents."""
+    """Return the notebooks of the book, in the order of its table of contents."""
     found = re.findall(r"file: (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
     return [page for page in found if (ROOT / f"book/{page}.ipynb").exists()]
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line asks for."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__)
     parser.add_argument("--half", type=int, choices=(1, 2), help="default: both")
     parser.add_argument("--dry", action="store_true", help="a tiny size on the CPU")

@@ -17,7 +17,7 @@ from tigerdiff.devices import find_device
 
 
 def noise(options: Namespace) -> dict:
-    """Seconds of adding noise to (64, 3, 64, 64), each image at its own time."""
+    """Time adding noise to (64, 3, 64, 64), each image at its own time."""
     from diffusers import DDPMScheduler
 
     x0 = torch.rand(64, 3, 64, 64, device=find_device()).mul(2).sub(1)
@@ -39,7 +39,7 @@ def noise(options: Namespace) -> dict:
 
 
 def folder(options: Namespace) -> dict:
-    """Seconds per photo of a pass through a folder of JPEGs: ours with and without its cache.
+    """Time a pass through a folder of JPEGs, per photo: ours with and without its cache.
 
     Each pass ends in batches of 32 float images in [-1, 1], mirrored at random.
     """

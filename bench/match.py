@@ -1,4 +1,4 @@
-"""Finds arguments that give the peers' networks our parameters and FLOPs; writes matched.json.
+"""Find arguments that give the peers' networks our parameters and FLOPs; write matched.json.
 
 python -m bench.match [size ...]
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def search(library: str, size: int, goal: dict[str, int]) -> dict:
-    """From regular shapes, the best first, to the best neighbour, while that is better."""
+    """Search from regular shapes, the best first, to the best neighbour, while that is better."""
     to_8_px = max(2, int(math.log2(size / 8)) + 1)  # levels
     shapes = []
     for levels, growth in itertools.product((to_8_px, to_8_px + 1), GROWTH):
@@ -71,7 +71,7 @@ def search(library: str, size: int, goal: dict[str, int]) -> dict:
 
 
 def regular(library: str, levels: int, width: float, growth: float) -> dict:
-    """Widths that grow evenly from level to level."""
+    """Return widths that grow evenly from level to level."""
     if library == DIFFUSERS:
         return {
             "widths": [max(1, round(width * growth**k / 8)) * 8 for k in range(levels)],
@@ -84,7 +84,7 @@ def regular(library: str, levels: int, width: float, growth: float) -> dict:
 
 
 def neighbours(library: str, here: dict) -> Iterator[dict]:
-    """The shapes with one or two widths changed by the least that there is."""
+    """Return the shapes with one or two widths changed by the least that there is."""
     name, step = ("widths", 8) if library == DIFFUSERS else ("multipliers", 1)
     shapes = [here]
     if library == LUCIDRAINS:
@@ -98,20 +98,20 @@ def neighbours(library: str, here: dict) -> Iterator[dict]:
 
 
 def distance(counts: dict[str, int], goal: dict[str, int]) -> float:
-    """How far two networks are apart: parameters and FLOPs, as logarithms of ratios."""
+    """Return how far two networks are apart: parameters and FLOPs, as logarithms of ratios."""
     return math.hypot(
         *(math.log(counts[key] / goal[key]) for key in ("parameters", "forward_flops"))
     )
 
 
 def exactly(library: str, size: int, arguments: dict) -> dict[str, int]:
-    """Counts of a library's network with these arguments."""
+    """Count parameters and FLOPs of a library's network with these arguments."""
     with torch.device("meta"):
         return counted(BUILDERS[library](size, **arguments), size)
 
 
 def count(library: str, size: int, arguments: dict) -> dict[str, int]:
-    """The same up to a percent or so, ten times as fast: weights times the places they are used at.
+    """Count them within a percent or so, ten times as fast: weights times the places of their use.
 
     What is not in a layer's weights, the products within attention, is taken from the first
     network that was counted with the same layers.
@@ -138,7 +138,7 @@ def count(library: str, size: int, arguments: dict) -> dict[str, int]:
 
 
 def weighted(layers: dict[str, nn.Module], places: dict[str, int]) -> int:
-    """FLOPs of the layers: two for each weight and place."""
+    """Return the FLOPs of the layers: two for each weight and place."""
     return sum(2 * layer.weight.numel() * places[name] for name, layer in layers.items())
 
 

@@ -17,7 +17,7 @@ from tigerdiff.training.machine import step_memory
 
 
 def most_held(function: Callable[[], object]) -> int | None:
-    """The most bytes of the GPU that are held while the function runs; None without a GPU."""
+    """Return the most bytes of the GPU held while the function runs; None without a GPU."""
     if not torch.cuda.is_available():
         function()
         return None
@@ -31,7 +31,7 @@ def most_held(function: Callable[[], object]) -> int | None:
 
 
 def training(size: int, batch: int) -> dict:
-    """Three steps of AdamW in float32."""
+    """Train three steps with AdamW in float32."""
     device = find_device()
     network = our_config(size=size).network()
     announced = step_memory(network, batch)
@@ -51,7 +51,7 @@ def training(size: int, batch: int) -> dict:
 
 
 def drawing(size: int) -> dict:
-    """16 pictures from a shipped network."""
+    """Draw 16 pictures from a shipped network."""
     model, schedule = td.load_pretrained(f"ddpm-tiger-{size}")
     options = dict(size=size, sampler="ddim", steps=3, progress=False)
 
@@ -62,7 +62,7 @@ def drawing(size: int) -> dict:
 
 
 def pipeline() -> dict:
-    """Four pictures from the miniature."""
+    """Draw four pictures from the miniature."""
 
     def draw() -> None:
         pipe = td.load_pipeline("mini")

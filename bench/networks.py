@@ -26,19 +26,19 @@ SIZES = (16, 32, 64)  # 16 is for --quick
 def our_config(
     data: object = "painted", out: str = "unused", size: int = 32, **more: object
 ) -> TrainConfig:
-    """Our defaults at a size; all that the bench knows of our arguments is here."""
+    """Return our defaults at a size; all that the bench knows of our arguments is here."""
     if size == 16:  # for the tests alone: a small network
         more = {"channels": 16, **more}
     return TrainConfig(data=data, out=out, image_size=size, **more)
 
 
 def ours(size: int) -> nn.Module:
-    """Our network at a size."""
+    """Return our network at a size."""
     return our_config(size=size).network()
 
 
 def diffusers_unet(size: int, widths: list[int], layers: int) -> nn.Module:
-    """``UNet2DModel`` with attention at 8 px and in the middle, as its documentation has it."""
+    """Return ``UNet2DModel`` with attention at 8 px and in the middle, as documented."""
     from diffusers import UNet2DModel
 
     attends = [size >> level == 8 for level in range(len(widths))]
@@ -55,7 +55,7 @@ def diffusers_unet(size: int, widths: list[int], layers: int) -> nn.Module:
 
 
 def lucidrains_unet(size: int, dim: int, multipliers: list[int]) -> nn.Module:
-    """``Unet`` of denoising-diffusion-pytorch: linear attention above, full at the bottom."""
+    """Return denoising-diffusion-pytorch's ``Unet``: linear attention above, full at the bottom."""
     from denoising_diffusion_pytorch import Unet
 
     return Unet(dim=dim, dim_mults=tuple(multipliers))
@@ -65,23 +65,23 @@ BUILDERS = {OURS: ours, DIFFUSERS: diffusers_unet, LUCIDRAINS: lucidrains_unet}
 
 
 def matched(size: int) -> dict[str, dict]:
-    """By library: arguments of its network at this size, and the counts found with them."""
+    """Return by library the arguments of its network at this size, and its counts."""
     return json.loads(MATCHED.read_text())[str(size)]
 
 
 def network(library: str, size: int) -> nn.Module:
-    """A fresh network of a library at a size."""
+    """Return a fresh network of a library at a size."""
     return BUILDERS[library](size, **matched(size)[library]["arguments"])
 
 
 def answer(model: nn.Module, xt: Tensor, t: Tensor) -> Tensor:
-    """What a network of any library predicts."""
+    """Return what a network of any library predicts."""
     output = model(xt, t)
     return output if isinstance(output, Tensor) else output.sample
 
 
 def counted(model: nn.Module, size: int, training: bool = True) -> dict[str, int]:
-    """Parameters, and FLOPs per image of a forward pass and of forward and backward together."""
+    """Count parameters, and FLOPs per image of a forward pass and of forward and backward."""
     xt, t = torch.empty(1, 3, size, size, device="meta"), torch.ones(1, device="meta")
     model = model.to("meta")  # shapes alone: nothing is computed
     with FlopCounterMode(display=False) as forward:
@@ -98,6 +98,6 @@ def counted(model: nn.Module, size: int, training: bool = True) -> dict[str, int
 
 
 def counts(library: str, size: int) -> dict[str, int]:
-    """:func:`counted` of a library's network, built now."""
+    """Return :func:`counted` of a library's network, built now."""
     with torch.device("meta"):
         return counted(network(library, size), size)

@@ -23,7 +23,7 @@ print(time.perf_counter() - begin)
 
 
 def imports(options: Namespace) -> dict:
-    """Seconds of importing each library in a fresh process that has imported torch already."""
+    """Time importing each library in a fresh process that has imported torch already."""
     seconds: dict[str, list[float]] = {name: [] for name in LIBRARIES}
     for _ in range(options.processes):
         for name in LIBRARIES:

@@ -51,7 +51,7 @@ def run(options: Namespace) -> dict:
 
 
 def shares(step: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Seconds that so many steps spend in each kind of operation, their children left out."""
+    """Return the seconds of so many steps in each kind of operation, without their children."""
     activities = [ProfilerActivity.CPU]
     if torch.cuda.is_available():
         activities.append(ProfilerActivity.CUDA)

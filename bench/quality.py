@@ -78,7 +78,7 @@ def run(options: Namespace) -> dict:
 
 
 def crossings(curves: dict[str, list[dict]], threshold: float) -> list[dict]:
-    """Seconds until each library's Fréchet distance is at most the threshold, None if never."""
+    """Return the seconds until each library's distance is at most the threshold, None if never."""
     found = {library: crossing(curve, threshold) for library, curve in curves.items()}
     ours = found[OURS]
     return [
@@ -94,7 +94,7 @@ def crossings(curves: dict[str, list[dict]], threshold: float) -> list[dict]:
 
 
 def crossing(curve: list[dict], threshold: float) -> float | None:
-    """When the curve first is at most the threshold: on straight lines between logarithms.
+    """Return when the curve first is at most the threshold: lines between logarithms.
 
     The first point's own time, if it is good enough already.
     """
@@ -110,7 +110,7 @@ def crossing(curve: list[dict], threshold: float) -> float | None:
 
 
 def ours(images: Tensor, times: list[float], options: Namespace) -> Iterator[Moment]:
-    """``tigerdiff.train`` itself, stopped to draw and resumed; its own clock, without the stops."""
+    """Run ``tigerdiff.train``, stopped to draw and resumed; its clock leaves the stops out."""
     size = options.quality_size
     with tempfile.TemporaryDirectory() as trial, tempfile.TemporaryDirectory() as out:
         config = our_config(images, trial, size, seed=options.seed, steps=3, sample_every=0)
@@ -135,7 +135,7 @@ def ours(images: Tensor, times: list[float], options: Namespace) -> Iterator[Mom
 
 
 def peer(library: str, images: Tensor, times: list[float], options: Namespace) -> Iterator[Moment]:
-    """A peer's steps, with the clock on them and on the batches alone."""
+    """Run a peer's steps, with the clock on them and on the batches alone."""
     size, x0s = options.quality_size, batches(images, BATCHES[library], seed=options.seed)
     torch.manual_seed(options.seed)
 
@@ -159,7 +159,7 @@ def peer(library: str, images: Tensor, times: list[float], options: Namespace) -
 
 
 def timed(trainer: Trainer, x0s: Iterator[Tensor]) -> float:
-    """Seconds of one step on the next batch."""
+    """Time one step on the next batch."""
     begin = time.perf_counter()
     trainer.step(next(x0s).to(find_device()))
     synchronize()
@@ -167,7 +167,7 @@ def timed(trainer: Trainer, x0s: Iterator[Tensor]) -> float:
 
 
 def drawn(drawing: Callable[[int], Tensor], options: Namespace) -> Tensor:
-    """So many pictures, 64 at a time, the same noise each time if the library draws it alike."""
+    """Draw so many pictures, 64 at a time, with the same noise if the library draws it alike."""
     state = torch.get_rng_state()
     torch.manual_seed(options.seed)
     with autocast(has_bfloat16()):

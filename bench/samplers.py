@@ -33,7 +33,7 @@ def our_draw(
     steps: int,
     sampler: str = "ddim",
 ) -> Tensor:
-    """With ``tigerdiff.ddim`` or ``tigerdiff.ddpm``."""
+    """Draw with ``tigerdiff.ddim`` or ``tigerdiff.ddpm``."""
     xT = torch.randn(n, 3, size, size, device=find_device())
     xT = xT.contiguous(memory_format=torch.channels_last)
     for step in getattr(tigerdiff, sampler)(network, schedule, xT, steps=steps):
@@ -42,7 +42,7 @@ def our_draw(
 
 
 def diffusers_draw(network: nn.Module, n: int, size: int, steps: int, sampler: str) -> Tensor:
-    """With ``DDIMPipeline`` or ``DDPMPipeline``."""
+    """Draw with ``DDIMPipeline`` or ``DDPMPipeline``."""
     from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
 
     pipeline = (
@@ -56,7 +56,7 @@ def diffusers_draw(network: nn.Module, n: int, size: int, steps: int, sampler: s
 
 
 def lucidrains_draw(network: nn.Module, n: int, size: int, steps: int, sampler: str) -> Tensor:
-    """With ``GaussianDiffusion.sample``."""
+    """Draw with ``GaussianDiffusion.sample``."""
     from denoising_diffusion_pytorch import GaussianDiffusion
 
     if sampler == "ddim":

@@ -15,7 +15,7 @@ from tigerdiff.devices import find_device, has_bfloat16
 
 
 def run(options: Namespace) -> dict:
-    """16 pictures with 50 steps of DDIM, and with 1000 of DDPM (where measured over fewer)."""
+    """Time 16 pictures with 50 steps of DDIM, and 1000 of DDPM (where measured over fewer)."""
     result: dict = {"pictures": options.pictures, "ddpm_steps_run": options.ddpm_steps, "rows": []}
     result["ddpm"] = f"seconds of 1000 steps: those of {options.ddpm_steps} steps, scaled up"
     for size in options.sizes:
@@ -57,7 +57,7 @@ def _drawing(
 
 
 def overhead(options: Namespace) -> dict:
-    """Seconds per step with a model that costs nothing, on (16, 3, 32, 32) float32.
+    """Time a step with a model that costs nothing, on (16, 3, 32, 32) float32.
 
     What a library does once per drawing (tables, timesteps) is included, for all.
     """

@@ -50,7 +50,7 @@ def run(options: Namespace) -> dict:
 
 
 def variants() -> list[tuple[str, str, bool, bool]]:
-    """Name, library, channels_last, bfloat16 of what is timed; ours is first in each precision."""
+    """Return name, library, channels_last, bfloat16 of what is timed, ours first of each."""
     table = []
     for bfloat16 in [False, True] if has_bfloat16() else [False]:
         suffix = ", bfloat16" if bfloat16 else ""
@@ -65,7 +65,7 @@ def variants() -> list[tuple[str, str, bool, bool]]:
 def described(
     what: str, kind: str, seconds: dict, counted: dict, best: dict[str, float], batch: int
 ) -> list[dict]:
-    """Rows with what was achieved; the ratios are to ours in the same precision."""
+    """Return rows with what was achieved; the ratios are to ours in the same precision."""
     table = []
     flops = {"training": "training_flops", "sampling": "forward_flops"}[kind]
     for dtype in best:
@@ -82,7 +82,7 @@ def described(
 def steps(
     library: str, size: int, batch: int, channels_last: bool, bfloat16: bool
 ) -> tuple[Callable[[], object], Callable[[], object]]:
-    """A training step and a sampling step of a library, each with a network of its own."""
+    """Return a training step and a sampling step of a library, each with a network of its own."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     learns = network(library, size).to(find_device(), memory_format=layout).train()
     draws = network(library, size).to(find_device(), memory_format=layout).eval()
@@ -99,7 +99,7 @@ def steps(
 
 
 def limits(dtype: str, batch: int) -> dict[str, dict[str, tuple[Callable[[], object], int]]]:
-    """Bare 3x3 convolutions in channels_last, and a product of matrices: function and its FLOPs.
+    """Return bare 3x3 convolutions (channels_last) and a product of matrices, with their FLOPs.
 
     Under "training" with their backward passes, under "sampling" forward alone.
     """
@@ -122,6 +122,6 @@ def limits(dtype: str, batch: int) -> dict[str, dict[str, tuple[Callable[[], obj
 
 
 def _train(conv: nn.Module, x: torch.Tensor) -> None:
-    """Forward and backward, to the input too."""
+    """Run forward and backward, to the input too."""
     y = conv(x)
     torch.autograd.grad(y, [x, *conv.parameters()], torch.ones_like(y))

@@ -14,7 +14,7 @@ Seconds = dict[str, list[float]]
 
 
 def interleaved(functions: dict[str, Callable[[], object]], repeats: int) -> Seconds:
-    """Seconds of each function, run in turn: A B C A B C ..., after one run of each to warm up.
+    """Time each function, in turn: A B C A B C ..., after one run of each to warm up.
 
     What slows the machine for a while thus slows all of them. On a GPU each reading of the
     clock waits for what was launched before.
@@ -32,7 +32,7 @@ def interleaved(functions: dict[str, Callable[[], object]], repeats: int) -> Sec
 
 
 def rows(what: str, seconds: Seconds, each: float = 1) -> list[dict]:
-    """One row of the table per function; its first is ours, which the ratios are of.
+    """Return a row of the table per function; the first is ours, which the ratios are of.
 
     Args:
         what: what was done.
@@ -43,10 +43,10 @@ def rows(what: str, seconds: Seconds, each: float = 1) -> list[dict]:
         Dicts with median, lowest and highest seconds, and ``ratio``, ours over this one's: the
         median and the quartiles of the ratios of neighbouring runs.
     """
-    mine = next(iter(seconds.values()))
+    first = next(iter(seconds.values()))
     table = []
     for name, runs in seconds.items():
-        ratios = [ours / theirs for ours, theirs in zip(mine, runs)]
+        ratios = [ours / theirs for ours, theirs in zip(first, runs)]
         low, middle, high = np.percentile(ratios, [25, 50, 75]).tolist()
         table.append({
             "what": what, "name": name, "seconds": statistics.median(runs) / each,
@@ -63,5 +63,5 @@ def synchronize() -> None:
 
 
 def autocast(bfloat16: bool) -> contextlib.AbstractContextManager:
-    """Mixed precision, or none."""
+    """Return a context of mixed precision, or of none."""
     return torch.autocast(find_device().type, torch.bfloat16, enabled=bfloat16)

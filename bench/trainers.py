@@ -29,7 +29,7 @@ class Trainer(NamedTuple):
 
 
 def our_trainer(network: nn.Module, bfloat16: bool = False) -> Trainer:
-    """What ``tigerdiff.train`` does per step with its defaults; used where only time matters."""
+    """Return ``tigerdiff.train``'s step with its defaults; used where only time matters."""
     config = our_config()
     schedule = make_schedule(config.schedule, config.T).to(find_device())
     ema = EMA(network, config.ema_decay)
@@ -49,7 +49,7 @@ def our_trainer(network: nn.Module, bfloat16: bool = False) -> Trainer:
 
 
 def diffusers_trainer(network: nn.Module, bfloat16: bool = False, total: int = 10_000) -> Trainer:
-    """DDPM, eps, AdamW at 1e-4 with 500 steps of warm-up and a cosine to the end, EMA."""
+    """Return DDPM, eps, AdamW at 1e-4 with 500 steps of warm-up and a cosine to the end, EMA."""
     from diffusers import DDPMScheduler
     from diffusers.optimization import get_cosine_schedule_with_warmup
     from diffusers.training_utils import EMAModel
@@ -86,7 +86,7 @@ def diffusers_trainer(network: nn.Module, bfloat16: bool = False, total: int = 1
 def lucidrains_trainer(
     network: nn.Module, size: int, bfloat16: bool = False, parts: int = 1
 ) -> Trainer:
-    """pred_v, sigmoid schedule, Adam at 8e-5, EMA of 0.995 each 10 steps; gradients of ``parts``.
+    """Return pred_v, sigmoid schedule, Adam at 8e-5, EMA of 0.995 each 10 steps.
 
     The batch is cut into ``parts`` whose gradients are added up (``gradient_accumulate_every``).
     """
@@ -111,7 +111,7 @@ def lucidrains_trainer(
 
 
 def trainer(library: str, network: nn.Module, size: int, bfloat16: bool = False) -> Trainer:
-    """The trainer of a library by name."""
+    """Return the trainer of a library by name."""
     if library == OURS:
         return our_trainer(network, bfloat16)
     if library == DIFFUSERS:

@@ -23,7 +23,7 @@ Prediction = Literal["eps", "x0", "v"]
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
-    """How much of the image is left at each time.
+    """A noise schedule: how much of the image is left at each time.
 
     Args:
         alpha_bar: float64 tensor (T+1,), strictly falling from exactly 1 and staying above 0.
@@ -47,7 +47,7 @@ class NoiseSchedule:
 
     @classmethod
     def linear(cls, T: int = 1000) -> NoiseSchedule:
-        """Beta rises evenly from 0.0001 to 0.02 (Ho et al. 2020, section 4), times 1000 / T.
+        """Let beta rise evenly from 0.0001 to 0.02 (Ho et al. 2020, section 4), times 1000 / T.
 
         The factor keeps the noise at time T about the same for every T.
 
@@ -61,7 +61,7 @@ class NoiseSchedule:
 
     @classmethod
     def cosine(cls, T: int = 1000) -> NoiseSchedule:
-        """alpha_bar follows a squared cosine (Nichol & Dhariwal 2021, equation 17), beta <= 0.999.
+        """Let alpha_bar follow a squared cosine (Nichol & Dhariwal 2021, eq. 17), beta <= 0.999.
 
         Raises:
             ValueError: if T is below 1.
@@ -93,7 +93,7 @@ class NoiseSchedule:
         return self.alpha_bar / (1 - self.alpha_bar)
 
     def to(self, device: torch.device | str) -> NoiseSchedule:
-        """The same schedule with its table on ``device``; ValueError if there is none such.
+        """Return the schedule with its table on ``device``; raise ValueError if it is not there.
 
         Only on CUDA: other devices, such as Apple's MPS, may lack float64. For them the table stays
         on the CPU, and each coefficient is cast to the images' dtype there and then moved.
@@ -137,7 +137,7 @@ def add_noise(schedule: NoiseSchedule, x0: Tensor, t: Tensor | int, eps: Tensor)
 
 
 def noise_step(schedule: NoiseSchedule, x_prev: Tensor, t: Tensor | int, eps: Tensor) -> Tensor:
-    """One step of noising, from t - 1 to t (Ho et al. 2020, equation 2).
+    """Add the noise of one step, from t - 1 to t (Ho et al. 2020, equation 2).
 
     ``xt = sqrt(1 - beta_t) x_prev + sqrt(beta_t) eps``
 
@@ -251,7 +251,7 @@ def posterior(
     t: Tensor | int,
     t_prev: Tensor | int,
 ) -> tuple[Tensor, Tensor]:
-    """Where x was at the earlier time t_prev, knowing x0 and xt: a Gaussian.
+    """Compute mean and variance of x at the earlier time t_prev, given x0 and xt: a Gaussian.
 
     Ho et al. 2020, equations 6 and 7, for any gap t - t_prev (Kingma et al. 2021, appendix A.2).
 
@@ -283,10 +283,10 @@ def posterior(
 
 
 def _alpha_bar(beta: Tensor) -> Tensor:
-    """The table of a schedule whose step t adds noise of variance ``beta[t - 1]``."""
+    """Return the table of a schedule whose step t adds noise of variance ``beta[t - 1]``."""
     return torch.cat([beta.new_ones(1), torch.cumprod(1 - beta, dim=0)])
 
 
 def _like(coefficient: Tensor, x: Tensor) -> Tensor:
-    """(B,) or () float64 -> (B, 1, ...) in the dtype and on the device of x, to multiply x."""
+    """Return float64 (B,) or () as (B, 1, ...) in dtype and on device of x, to multiply x."""
     return coefficient.to(x.dtype).to(x.device).reshape(-1, *[1] * (x.dim() - 1))

@@ -48,7 +48,7 @@ def line_ends(u: Tensor, xt: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]
 
 
 def flow_loss(model: Model, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-    """Mean squared error of the velocity: conditional flow matching (Lipman et al. 2023, eq. 9).
+    """Compute the mean squared error of the velocity: flow matching (Lipman et al. 2023, eq. 9).
 
     The model is a velocity field, such as ``lambda xt, t: unet(xt, 1000 * t)``; t is (B,). The rest
     is as in :func:`straight_line`. Returns a scalar.
@@ -118,7 +118,7 @@ def as_flow(model: Model, schedule: NoiseSchedule, *, clip: bool = True) -> Mode
 
 
 def _like(t: Tensor | float, x: Tensor) -> Tensor:
-    """t as (B, 1, ...), to multiply x; refused if it is misshapen or outside 0 ... 1."""
+    """Return t as (B, 1, ...), to multiply x; raise ValueError unless it is in 0 ... 1 and fits."""
     if not isinstance(t, (int, float, Tensor)):
         raise ValueError(f"t must be a number or a tensor (got {in_short(t)})")
     t = torch.as_tensor(t, dtype=x.dtype, device=x.device)

@@ -33,7 +33,7 @@ Generators = torch.Generator | list[torch.Generator] | None
 
 
 class Step(NamedTuple):
-    """Where a sampler is: the time, the noisy images, and the clean images and noise predicted.
+    """State of a sampler: time, noisy images, and the clean images and the noise predicted.
 
     It holds ``xt = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps``, also where x0 was clipped.
     """
@@ -94,7 +94,7 @@ def ddpm(
     generator: Generators = None,
     clip: bool = True,
 ) -> Iterator[Step]:
-    """Ancestral sampling: draw each earlier image from the posterior (Ho et al. 2020, algorithm 2).
+    """Sample ancestrally: draw each earlier image from the posterior (Ho et al. 2020, algorithm 2).
 
     The noise of each step has the posterior's own variance (their equation 7, "beta tilde").
 
@@ -144,7 +144,7 @@ def ddim(
     generator: Generators = None,
     clip: bool = True,
 ) -> Iterator[Step]:
-    """Implicit sampling: same marginals, fewer steps (Song et al. 2021, equations 12 and 16).
+    """Sample implicitly: same marginals, fewer steps (Song et al. 2021, equations 12 and 16).
 
     Args:
         model: ``(xt, t) -> output``, see the module's head.
@@ -153,7 +153,7 @@ def ddim(
         steps: number of model calls, 1 ... T.
         eta: 0 for the deterministic path, 1 for the noise of :func:`ddpm`, or between.
         generator: source of the noise, on the CPU or the device of xT; or one for each picture;
-            not used when eta is 0.
+            not used if eta is 0.
         clip: clip the predicted x0 to [-1, 1] at each step.
 
     Returns:
@@ -186,11 +186,11 @@ def ddim(
 def dpm_solver(
     model: Model, schedule: NoiseSchedule, xT: Tensor, *, steps: int = 20, clip: bool = True
 ) -> Iterator[Step]:
-    """DPM-Solver++(2M): second order from the x0 of two neighbouring times, one call each.
+    """Sample by DPM-Solver++(2M): second order from the x0 of two neighbouring times.
 
-    Lu et al. 2022b, algorithm 2. Here alpha = sqrt(alpha_bar), sigma = sqrt(1 - alpha_bar), and h
-    is the step in lambda = log(alpha / sigma). The first and the last step are of first order.
-    Arguments, steps and errors are those of :func:`ddim` with eta = 0.
+    Lu et al. 2022b, algorithm 2, with one call per step. Here alpha = sqrt(alpha_bar), sigma =
+    sqrt(1 - alpha_bar), and h is the step in lambda = log(alpha / sigma). The first and the last
+    step are of first order. Arguments, steps and errors are those of :func:`ddim` with eta = 0.
     """
     check_images(xT=xT)
     check_model("model", model)
@@ -219,7 +219,7 @@ def dpm_solver(
 def heun(
     model: Model, schedule: NoiseSchedule, xT: Tensor, *, steps: int = 50, clip: bool = True
 ) -> Iterator[Step]:
-    """Heun's method on the probability flow: a step of Euler, then the mean of both slopes.
+    """Sample by Heun's method on the probability flow: Euler's step, then the mean of both slopes.
 
     Karras et al. 2022, algorithm 1, in ``y = xt / sqrt(alpha_bar)`` and ``s = sqrt(1 / alpha_bar -
     1)``. There the flow is ``dy / ds = eps`` (their equations 1 and 3), and a step of Euler is one

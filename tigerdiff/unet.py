@@ -23,7 +23,7 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class UNet(nn.Module):
-    """Predicts the noise (or x0, or v) in an image at a known time.
+    """Network that predicts the noise (or x0, or v) in an image at a known time.
 
     Args:
         size: height and width of the training images in pixels; it places the attention.
@@ -194,7 +194,7 @@ class Block(nn.Module):
         self.attention = Attention(out_channels) if attends else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """One block; see the class."""
+        """Apply the block; see the class."""
         scale, shift = self.time(time)[:, :, None, None].chunk(2, dim=1)
         h = self.norm(self.enter(x)) * (1 + scale) + shift
         return self.attention(self.skip(x) + self.leave(h))
@@ -228,14 +228,14 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(math.gcd(32, channels // 4), channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As torch's, whose backward pass is twice as slow in bfloat16, and less exact."""
+        """Normalise as torch does; its backward pass in bfloat16 is twice as slow, less exact."""
         wide = torch.promote_types(x.dtype, torch.float32)
         scale, shift = self.weight.to(wide), self.bias.to(wide)
         return F.group_norm(x.to(wide), self.num_groups, scale, shift, self.eps).to(x.dtype)
 
 
 def time_embedding(t: Tensor, channels: int) -> Tensor:
-    """Sines and cosines of t (B,) at wavelengths from 2 pi to 20000 pi (Vaswani et al. 2017, 3.5).
+    """Embed t (B,) as sines and cosines, wavelengths 2 pi to 20000 pi (Vaswani et al. 2017, 3.5).
 
     Returns float32 (B, channels), channels even, values in [-1, 1].
     """

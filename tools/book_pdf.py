@@ -46,7 +46,7 @@ def print_page(tab: Page, name: str) -> PdfReader:
 
 
 def annotations(page) -> list:
-    """The links of a printed page."""
+    """Return the links of a printed page."""
     return [entry.get_object() for entry in page.get("/Annots", [])]
 
 

@@ -15,7 +15,7 @@ from tigerdiff.tigers.tiger import CHOICES, Tiger
 
 
 def broken_sets(real: Tensor, n: int, size: int, seed: int) -> Iterator[tuple[str, Tensor]]:
-    """Yields (name, images): n fresh tigers of another seed, as they are and broken in turn.
+    """Yield (name, images): n fresh tigers of another seed, as they are and broken in turn.
 
     The last two are made of the real ones that the others will be compared with.
     """
@@ -30,48 +30,48 @@ def broken_sets(real: Tensor, n: int, size: int, seed: int) -> Iterator[tuple[st
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of so many pixels."""
+    """Blur with a Gaussian of so many pixels."""
     return transforms.gaussian_blur(images, [13, 13], [sigma, sigma])
 
 
 def noised(images: Tensor, deviation: float) -> Tensor:
-    """White noise, of a deviation in steps of 1/255."""
+    """Add white noise, of a deviation in steps of 1/255."""
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     return as_uint8(images + deviation * noise)
 
 
 def tinted(images: Tensor, amount: float) -> Tensor:
-    """More red and less blue."""
+    """Add red and take away blue."""
     return as_uint8(images + amount * torch.tensor([1.0, 0.0, -1.0])[:, None, None])
 
 
 def faded(images: Tensor, contrast: float) -> Tensor:
-    """Towards grey, to a share of the contrast."""
+    """Fade towards grey, to a share of the contrast."""
     return as_uint8(127.5 + contrast * (images - 127.5))
 
 
 def mirrored(images: Tensor) -> Tensor:
-    """The left half is the right half's mirror image: both eyes look outwards or inwards."""
+    """Mirror the right half into the left one: both eyes look outwards or inwards."""
     half = images.shape[-1] // 2
     right = images[..., -half:]
     return torch.cat([right.flip(-1), right], -1)
 
 
 def shuffled(images: Tensor) -> Tensor:
-    """The four quarters change places."""
+    """Let the four quarters change places."""
     half = images.shape[-1] // 2
     return images.roll((half, half), (-2, -1))
 
 
 def coarse(images: Tensor, factor: int) -> Tensor:
-    """Drawn with fewer pixels, then enlarged again."""
+    """Shrink the pictures and enlarge them again."""
     size = images.shape[-1]
     small = transforms.resize(images, [size // factor], antialias=True)
     return transforms.resize(small, [size], antialias=True)
 
 
 def jpeg(images: Tensor, quality: int) -> Tensor:
-    """Stored as JPEG and read again."""
+    """Store the pictures as JPEG and read them again."""
 
     def copied(image: Tensor) -> Tensor:
         file = io.BytesIO()
@@ -82,12 +82,12 @@ def jpeg(images: Tensor, quality: int) -> Tensor:
 
 
 def as_uint8(images: Tensor) -> Tensor:
-    """Rounded to what a picture can hold."""
+    """Round to what a picture can hold."""
     return images.round().clamp(0, 255).to(torch.uint8)
 
 
 def without(name: str, word: str) -> Callable[[Tiger], Tiger]:
-    """Paints those that have the word anew with the words of the others, in turn."""
+    """Paint those that have the word anew with the words of the others, in turn."""
     others = [x for x in CHOICES[name] if x not in (word, "night")]
 
     def change(tiger: Tiger) -> Tiger:

@@ -15,7 +15,7 @@ OS_RELEASE = Path("/etc/os-release")
 
 
 def find() -> str | None:
-    """Path of Playwright's own Chromium or of a system one, None if there is neither."""
+    """Return the path of Playwright's own Chromium or of a system one, None if there is neither."""
     with sync_playwright() as playwright:
         own = playwright.chromium.executable_path
     if Path(own).exists():

@@ -19,7 +19,7 @@ KEPT = ("mystnb", "tags")
 
 
 def cleaned(text: str) -> str:
-    """The notebook (JSON text) as it should be stored."""
+    """Return the notebook (JSON text) as it should be stored."""
     notebook = nbformat.reads(text, as_version=4)
     described = {"myst": notebook.metadata["myst"]} if "myst" in notebook.metadata else {}
     notebook.metadata = nbformat.from_dict(KERNEL | described)

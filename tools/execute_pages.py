@@ -39,7 +39,7 @@ AT_ONCE = min(4, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os
 
 
 def listed_pages(toc: dict) -> list[str]:
-    """Names of the pages in a table of contents, in its order."""
+    """Return the names of the pages in a table of contents, in its order."""
     names = [toc[key] for key in ("root", "file") if key in toc]
     for part in ("parts", "chapters", "sections"):
         for entry in toc.get(part, []):
@@ -48,13 +48,13 @@ def listed_pages(toc: dict) -> list[str]:
 
 
 def source_of(page: str) -> Path:
-    """The file of a page."""
+    """Return the file of a page."""
     notebook = ROOT / f"book/{page}.ipynb"
     return notebook if notebook.exists() else ROOT / f"book/{page}.md"
 
 
 def read_page(path: Path) -> nbformat.NotebookNode | None:
-    """A page as jupyter-book reads it, or None where it has no code."""
+    """Return a page as jupyter-book reads it, or None where it has no code."""
     text = path.read_text(encoding="utf-8")
     reader = create_nb_reader(str(path), MdParserConfig(), NbParserConfig(), text)
     if reader is None:
@@ -64,7 +64,7 @@ def read_page(path: Path) -> nbformat.NotebookNode | None:
 
 
 def kernel_environment(folder: Path, meter: Path, check: bool) -> dict[str, str]:
-    """Variables of a kernel: threads that do not spin, our startup files, and the guard.
+    """Return the variables of a kernel: threads that do not spin, startup files, the guard.
 
     The limits of LAPTOP=1 come from the Makefile, with the rest of the environment.
     """
@@ -82,7 +82,7 @@ def kernel_environment(folder: Path, meter: Path, check: bool) -> dict[str, str]
 
 
 def execute(path: Path, folder: Path, check: bool = False) -> tuple[nbformat.NotebookNode, dict]:
-    """Run a page in a kernel of its own; returns it with outputs, and what it cost."""
+    """Run a page in a kernel of its own; return it with outputs, and what it cost."""
     notebook = read_page(path)
     with tempfile.TemporaryDirectory(dir=folder) as own:
         meter = Path(own) / "meter.json"
@@ -110,7 +110,7 @@ def execute(path: Path, folder: Path, check: bool = False) -> tuple[nbformat.Not
 
 
 def execute_all(pages: list[str], check: bool) -> list[str]:
-    """Execute pages, several at a time, and keep what they print; returns those that failed."""
+    """Execute pages, several at a time, and keep what they print; return those that failed."""
     cache = get_cache(str(CACHE))
     record = BUILD / "pages.json"
     result = json.loads(record.read_text()) if record.exists() else {"pages": {}}

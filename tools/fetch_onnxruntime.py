@@ -33,7 +33,7 @@ PACKAGES = (
 
 
 def fetch(folder: Path = FOLDER, packages: Iterable[tuple] = PACKAGES) -> dict[str, Path]:
-    """Each package's folder by its name; what is there already and whole is not fetched again.
+    """Return each package's folder by its name; fetch those that are not there already.
 
     Raises:
         ConnectionError: npm could not bring a package.
@@ -44,7 +44,7 @@ def fetch(folder: Path = FOLDER, packages: Iterable[tuple] = PACKAGES) -> dict[s
 
 
 def unpacked(folder: Path, name: str, version: str, sha512: str) -> Path:
-    """The package's folder, fetched and checked."""
+    """Fetch and check a package; return its folder."""
     archive = folder / f"{name}-{version}.tgz"
     if not archive.exists():
         options = {"cwd": folder, "capture_output": True, "text": True}

@@ -29,7 +29,7 @@ SEARCH_SCRIPT = "search_sections.js"
 
 
 def lightened(page: str) -> str:
-    """The HTML of a page without what it does not need."""
+    """Return the HTML of a page without what it does not need."""
     for found in VIEWPORT.findall(page)[1:]:
         page = page[::-1].replace(found[::-1], "", 1)[::-1]
     page = TITLE.sub(lambda found: f"<title>{single(found[1])}</title>", page, count=1)
@@ -41,7 +41,7 @@ def lightened(page: str) -> str:
 
 
 def labelled(table: str) -> str:
-    """The HTML of a table whose cells, but for the first of a row, name their columns."""
+    """Return the HTML of a table whose cells, but for the first of a row, name their columns."""
     names = [re.sub(r"<[^>]+>|\n", "", head) for head in HEAD.findall(table)]
 
     def with_names(row: re.Match[str]) -> str:
@@ -53,7 +53,7 @@ def labelled(table: str) -> str:
 
 
 def single(title: str) -> str:
-    """A title "page — site" whose two parts are not the same."""
+    """Return a title "page — site" whose two parts are not the same."""
     parts = [" ".join(part.split()) for part in title.split("&#8212;")]
     return " &#8212; ".join(dict.fromkeys(parts))
 

@@ -33,7 +33,7 @@ PART_BYTES = 750_000  # a million characters of base64
 
 
 def runtime_files(packages: dict[str, Path]) -> Iterator[tuple[str, Path]]:
-    """What runs the networks, by the names that the worker knows."""
+    """Return the files that run the networks, by the names that the worker knows."""
     onnxruntime = packages["onnxruntime-web"] / "dist"
     yield "runtime.wasm", onnxruntime / "ort.wasm.bundle.min.mjs"
     yield "code.wasm", onnxruntime / "ort-wasm-simd-threaded.wasm"
@@ -43,7 +43,7 @@ def runtime_files(packages: dict[str, Path]) -> Iterator[tuple[str, Path]]:
 
 
 def write_parts(name: str, source: Path, folder: Path) -> dict[str, Any]:
-    """The file in parts, each a script that hands its base64 over; returns what the page reads."""
+    """Write a file in parts, each a script with its base64; return what the page reads."""
     data = source.read_bytes()
     version = hashlib.sha256(data).hexdigest()[:8]  # in the name, so that no cache is out of date
     pieces = [data[k : k + PART_BYTES] for k in range(0, len(data), PART_BYTES)]
@@ -57,7 +57,7 @@ def write_parts(name: str, source: Path, folder: Path) -> dict[str, Any]:
 
 
 def write_networks(folder: Path) -> dict[str, Any]:
-    """All that is loaded when a button is pressed; returns the manifest."""
+    """Write all that is loaded when a button is pressed; return the manifest."""
     packages = fetch_onnxruntime.fetch()
     for name, package in packages.items():
         for licence in package.glob("LICENSE*"):
@@ -74,7 +74,7 @@ def write_networks(folder: Path) -> dict[str, Any]:
 
 
 def script(manifest: dict[str, Any]) -> str:
-    """live.js: what the build knows, then the page's sources, in a scope of their own."""
+    """Return live.js: what the build knows, then the page's sources, in a scope of their own."""
     worker, page = (
         "\n".join((SOURCES / name).read_text(encoding="utf-8") for name in names)
         for names in (IN_WORKER, IN_PAGE)

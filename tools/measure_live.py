@@ -45,25 +45,25 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 
 def browser_processes() -> list[psutil.Process]:
-    """Chromium's processes below this one."""
+    """Return Chromium's processes below this one."""
     children = psutil.Process().children(recursive=True)
     return [child for child in children if "chrom" in child.name()]
 
 
 def cpu_seconds() -> float:
-    """What they have computed so far."""
+    """Return the seconds that they have computed so far."""
     return sum(sum(process.cpu_times()[:2]) for process in browser_processes())
 
 
 def megabytes() -> float:
-    """Memory of the largest, the one with the page and its worker."""
+    """Return the memory of the largest, the one with the page and its worker."""
     return max(process.memory_info().rss for process in browser_processes()) / 1e6
 
 
 def measure(
     page: Page, request: dict[str, Any], model: dict[str, Any], draws: int
 ) -> dict[str, Any]:
-    """Seconds of loading and of a draw, memory after the first and the last."""
+    """Measure seconds of loading and of a draw, memory after the first and the last."""
     more: dict[str, Any] = {"eta": 0}
     if "tokenizer" in model:
         start, end = model["tokenizer"]["start"], model["tokenizer"]["end"]

@@ -110,7 +110,7 @@ def combination(ft: SimpleNamespace, n: int, rank: int | None) -> dict:
 
 
 def matching(n: int, seed: int) -> list:
-    """The first n tigers of a series that roar in the water."""
+    """Return the first n tigers of a series that roar in the water."""
     found = [x for x in series(60 * n, seed) if HELD_OUT.items() <= vars(x).items()]
     return found[:n]
 

@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def real_to_real(known: Tensor, n: int) -> dict:
-    """Distances between two sets of n fresh tigers: mean and deviation over up to 8 pairs."""
+    """Measure two sets of n fresh tigers: mean and deviation over up to 8 pairs."""
     pairs = list(zip(known.split(n)[0::2], known.split(n)[1::2]))[:8]
     plain = np.array([frechet(a, b) for a, b in pairs])
     straight = np.array([extrapolated_frechet(a, b) for a, b in pairs])

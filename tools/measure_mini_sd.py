@@ -8,7 +8,7 @@ prompt differ, as guidance buys accuracy with it; the combinations that training
 apart; and what the autoencoder alone keeps. Distances are of whole pictures, which the judge
 shrinks to 64 pixels, and of crops of 64 pixels, which show fur and whiskers at full size. What the
 file has already, of these weights and as many drawings, is kept, so that a run that was cut off
-goes on. The rows go into the model's card too, where chapter 6 reads them.
+can be resumed. The rows go into the model's card too, where chapter 6 reads them.
 """
 
 import argparse
@@ -16,22 +16,19 @@ import hashlib
 import itertools
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
 from mini_drawings import ASKED, COMBINATIONS, STEPS, drawn, new, shown, shown_of, spread
-from picture_sets import REFERENCE_SEED
+from mini_references import autoencoder, one_prompt, references
 from report import head, write
-from torch import Tensor
 from train_mini_sd import HELD_OUT, NAME, TARGET
 
-from tigerdiff import crops, paint, procedural_tigers, series, to_float, to_uint8
+from tigerdiff import crops
 from tigerdiff.metrics.distances import frechet, image_features, mean_mmd
 
 OUT = Path(__file__).parent.parent / f"bench/results/{NAME}.json"
-PART = 128  # tigers that are painted and looked at together
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 
 
@@ -93,7 +90,7 @@ def main() -> None:
 
 
 def into_card(result: dict) -> None:
-    """All rows, and how they were measured, into the card beside the weights."""
+    """Write all rows, and how they were measured, into the card beside the weights."""
     path = TARGET / "card.json"
     card = json.loads(path.read_text())
     parts = "autoencoder", "guidance", "together", "floor", "one_prompt"
@@ -103,7 +100,7 @@ def into_card(result: dict) -> None:
 
 
 def together(rows: list[dict]) -> list[dict]:
-    """For each scale the shares over all combinations, each combination counted once."""
+    """Return for each scale the shares over all combinations, each counted once."""
     weights = {
         "seen": sum(not new(x) for x in COMBINATIONS),
         "held out": sum(map(new, COMBINATIONS)),
@@ -120,62 +117,6 @@ def together(rows: list[dict]) -> list[dict]:
         }
         for scale in SCALES
     ]
-
-
-def references(count: int, size: int) -> tuple[Tensor, Tensor, dict]:
-    """Return features of painted tigers, of a crop of each, and what the judge reads on them."""
-    features, details, right, kinds = [], [], [], []
-    for start in range(0, count, PART):
-        images, tigers = procedural_tigers(
-            min(PART, count - start), size, REFERENCE_SEED, start=start
-        )
-        features.append(image_features(images))
-        details.append(image_features(crops(images, each=1, seed=start)))
-        right.append(shown(images, [vars(x) for x in tigers]))
-        kinds += [tuple(getattr(tiger, name) for name in ASKED) for tiger in tigers]
-    counts = torch.tensor([len(x) for x in features], dtype=torch.float64)
-    read = {
-        name: (counts @ counts.new_tensor([row[name] for row in right])).item() / count
-        for name in right[0]
-    }
-    whole = torch.cat(features)
-    floor = {"n": count // 2, "size": size, "spread": spread(whole, kinds), **read}
-    return whole, torch.cat(details), floor
-
-
-def one_prompt(pipe: StableDiffusionPipeline, seed: int, count: int = 8) -> dict:
-    """Return how much drawings of one prompt differ, and painted tigers of the same words."""
-    asked = {"fur": "orange", "backdrop": "jungle", "mouth": "closed", "age": "adult"}
-    images = drawn(pipe, [asked] * count, 3.0, seed, same_words=True)
-    size = images.shape[-1]
-    painted = paint([replace(tiger, **asked) for tiger in series(count, REFERENCE_SEED)], size)
-    drawings, truth = (spread(image_features(x), [0] * count) for x in (images, painted))
-    return {"n": count, "guidance_scale": 3.0, "spread": drawings, "spread_of_painted": truth}
-
-
-@torch.inference_mode()
-def autoencoder(pipe: StableDiffusionPipeline, count: int = 256) -> dict:
-    """Return what comes back of tigers that are only encoded and decoded."""
-    known, back, decibels, tigers = [], [], [], []
-    for start in range(0, count, 16):
-        images, some = procedural_tigers(
-            16, pipe.vae.config.sample_size, REFERENCE_SEED, start=start
-        )
-        x0 = to_float(images).to(pipe.device)
-        x = pipe.vae.decode(pipe.vae.encode(x0).latent_dist.mean).sample.clamp(-1, 1)
-        decibels.append(10 * torch.log10(4 / (x - x0).square().mean((1, 2, 3))))
-        known.append(images)
-        back.append(to_uint8(x).cpu())
-        tigers += [vars(tiger) for tiger in some]
-    images, found = torch.cat(known), torch.cat(back)
-    details = [image_features(crops(x, each=1)) for x in (found, images)]
-    return {
-        "n": count,
-        "psnr": torch.cat(decibels).mean().item(),
-        "frechet_to_the_same": frechet(image_features(found), image_features(images)),
-        "frechet_of_crops_to_the_same": frechet(*details),
-        **shown(found, tigers),
-    }
 
 
 if __name__ == "__main__":

@@ -22,12 +22,12 @@ COMBINATIONS = [
 
 
 def new(asked: dict) -> bool:
-    """Whether training saw no tiger of this combination."""
+    """Say whether training saw no tiger of this combination."""
     return any(combination.items() <= asked.items() for combination in HELD_OUT)
 
 
 def prompt(asked: dict, k: int) -> str:
-    """Words for a combination, as those that training saw; the k-th wording."""
+    """Return words for a combination, as those that training saw; the k-th wording."""
     (tiger,) = procedural_tigers(1, 16, REFERENCE_SEED + 2, start=k)[1]
     daytime = tiger.daytime if tiger.daytime != "night" else "noon"
     daytime = "night" if asked["backdrop"] == "night" else daytime
@@ -39,7 +39,7 @@ def drawn(
     pipe: StableDiffusionPipeline, wanted: list[dict], guidance_scale: float, seed: int,
     same_words: bool = False,
 ) -> Tensor:  # fmt: skip
-    """One drawing for each, uint8 (N, 3, S, S); the same noise for each guidance scale."""
+    """Draw one picture for each, uint8 (N, 3, S, S); the same noise for each guidance scale."""
     parts = []
     autocast = torch.autocast(pipe.device.type, torch.bfloat16, enabled=has_bfloat16())
     for start in tqdm(range(0, len(wanted), BATCH), desc=f"guidance {guidance_scale}", leave=False):
@@ -63,13 +63,13 @@ def shown(images: Tensor, wanted: list[dict]) -> dict:
 
 
 def shown_of(combination: dict, images: Tensor, wanted: list[dict]) -> dict:
-    """As `shown`, of the drawings alone that were asked for this combination."""
+    """Return `shown` of those drawings that were asked for this combination."""
     chosen = [k for k, asked in enumerate(wanted) if combination.items() <= asked.items()]
     return shown(images[chosen], [wanted[k] for k in chosen])
 
 
 def spread(features: Tensor, kinds: list[tuple]) -> float:
-    """Mean distance between two pictures of one kind, in the judge's features."""
+    """Return the mean distance between two pictures of one kind, in the judge's features."""
     total, pairs = 0.0, 0
     for kind in set(kinds):
         same = features[[k for k, other in enumerate(kinds) if other == kind]]

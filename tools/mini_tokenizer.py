@@ -19,7 +19,7 @@ LENGTH = 48  # tokens at most, with start and end; the longest caption has fewer
 
 
 def merges(words: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Pairs to merge, in order, until each word is one symbol: the most frequent pair first."""
+    """Return the pairs to merge until each word is one symbol, the most frequent pair first."""
     spelled = {word: [*word[:-1], f"{word[-1]}</w>"] for word in words}
     found = []
     while pairs := Counter(pair for symbols in spelled.values() for pair in pairwise(symbols)):
@@ -30,7 +30,7 @@ def merges(words: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def merged(symbols: list[str], pair: tuple[str, str]) -> list[str]:
-    """The symbols with each occurrence of the pair made one."""
+    """Return the symbols with each occurrence of the pair made one."""
     out: list[str] = []
     for symbol in symbols:
         if out and (out[-1], symbol) == pair:
@@ -41,7 +41,7 @@ def merged(symbols: list[str], pair: tuple[str, str]) -> list[str]:
 
 
 def make_tokenizer(folder: Path) -> CLIPTokenizer:
-    """The tokenizer, whose files are written into the folder."""
+    """Write the tokenizer's files into the folder; return the tokenizer."""
     letters = string.ascii_lowercase + string.digits + string.punctuation
     words = tuple(sorted({part for word in VOCABULARY for part in word.split("-")}))
     pairs = merges(words)

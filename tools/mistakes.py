@@ -45,7 +45,7 @@ def walk(
     """Sample with a mistake, or without.
 
     Args:
-        model: ``(xt, t) -> output``, its attribute ``prediction`` says what of.
+        model: ``(xt, t) -> output``, its attribute ``prediction`` says what the output means.
         schedule: the noise schedule.
         xT: standard normal noise (B, C, H, W).
         sampler: "ddim" (eta 0) or "ddpm".

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def plan(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
-    """Each file of the archive but the wheels, and its name there.
+    """Return each file of the archive but the wheels, and its name there.
 
     Raises:
         FileNotFoundError: the book, the assignments or the packages of its page are not made.
@@ -54,7 +54,7 @@ def plan(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
 
 
 def constraints() -> str:
-    """The distributions that are installed here, each at its version, as pip reads them."""
+    """Return the installed distributions, each at its version, as pip reads them."""
     command = [sys.executable, "-m", "pip", "freeze", "--all", "--exclude-editable"]
     lines = subprocess.check_output(command, text=True).splitlines()
     return "".join(f"{line}\n" for line in lines if "==" in line and " @ " not in line)
@@ -71,7 +71,7 @@ def collect_wheels(folder: Path) -> None:
 
 
 def write(folder: Path, wheels: Path, files: list[tuple[Path, str]]) -> Path:
-    """The archive: not compressed, as wheels are."""
+    """Write the archive, not compressed, because wheels are compressed."""
     about = offline_install.machine()
     (version,) = (
         line.split('"')[1]

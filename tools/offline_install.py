@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def machine():
-    """Python's version and the system, as in about.json."""
+    """Return Python's version and the system, as in about.json."""
     system = f"{platform.system()} {platform.machine()}"
     return {"python": "{}.{}".format(*sys.version_info[:2]), "system": system}
 

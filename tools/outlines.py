@@ -41,26 +41,26 @@ class Chapter:
 
 
 def numbered_chapters() -> list[str]:
-    """Names of the chapters that have a number, in the order of _toc.yml."""
+    """Return the names of the chapters that have a number, in the order of _toc.yml."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     parts = [part for part in toc["parts"] if part.get("numbered")]
     return [chapter["file"] for part in parts for chapter in part["chapters"]]
 
 
 def outline_of(name: str) -> Path:
-    """The outline of a chapter's slides."""
+    """Return the outline of a chapter's slides."""
     return FOLDER / f"{name}.md"
 
 
 def words(name: str) -> str:
-    """The Markdown of a chapter."""
+    """Return the Markdown of a chapter."""
     cells = nbformat.read(source_of(name), as_version=4).cells
     return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
 
 
 @cache
 def book_equations() -> dict[str, tuple[str, str]]:
-    """Every numbered equation of the chapters by its label: the formula, the number in the book."""
+    """Return every numbered equation of the chapters by its label: formula, number in the book."""
     return {
         label: (formula.strip(), f"{number}.{at}")
         for number, name in enumerate(numbered_chapters(), 1)
@@ -69,7 +69,7 @@ def book_equations() -> dict[str, tuple[str, str]]:
 
 
 def read_chapter(name: str, number: int, executed: nbformat.NotebookNode | None = None) -> Chapter:
-    """A chapter of the book, with its outputs where an executed copy is given."""
+    """Read a chapter of the book, with its outputs where an executed copy is given."""
     cells = nbformat.read(source_of(name), as_version=4).cells
     title = re.search(r"^# (.+)", words(name), re.M)[1]
     chapter = Chapter(name, number, title, {cell.id: cell.source for cell in cells})
@@ -82,7 +82,7 @@ def read_chapter(name: str, number: int, executed: nbformat.NotebookNode | None 
 
 
 def look_up(table: dict, key: str, what: str, chapter: Chapter):
-    """The entry of a chapter's table.
+    """Return the entry of a chapter's table.
 
     Raises:
         KeyError: the chapter has no such entry.
@@ -93,7 +93,7 @@ def look_up(table: dict, key: str, what: str, chapter: Chapter):
 
 
 def picture(chapter: Chapter, key: str, which: str = "1") -> str:
-    """A figure, slider or table that a cell has put on the page."""
+    """Return a figure, slider or table that a cell has put on the page."""
     outputs = look_up(chapter.outputs, key, "executed cell", chapter)
     shown = [out.data["text/html"] for out in outputs if "text/html" in out.get("data", {})]
     if len(shown) < int(which):
@@ -102,7 +102,7 @@ def picture(chapter: Chapter, key: str, which: str = "1") -> str:
 
 
 def printed(chapter: Chapter, key: str) -> str:
-    """What a cell has printed."""
+    """Return what a cell has printed."""
     outputs = look_up(chapter.outputs, key, "executed cell", chapter)
     text = "".join(out.text for out in outputs if out.output_type == "stream").strip("\n")
     if not text:
@@ -111,7 +111,7 @@ def printed(chapter: Chapter, key: str) -> str:
 
 
 def code(chapter: Chapter, key: str, part: str = "") -> str:
-    """The code of a cell, or the function or class of this name in it."""
+    """Return the code of a cell, or the function or class of this name in it."""
     source = look_up(chapter.source, key, "cell", chapter)
     if part:
         parts = {node.name: node for node in ast.parse(source).body if hasattr(node, "name")}
@@ -122,26 +122,26 @@ def code(chapter: Chapter, key: str, part: str = "") -> str:
 
 
 def equation(chapter: Chapter, label: str) -> str:
-    """A numbered equation of the book."""
+    """Return a numbered equation of the book."""
     formula, number = look_up(book_equations(), label, "equation", chapter)
     return f'<div class="equation">\\[{html.escape(formula)}\\tag{{{number}}}\\]</div>'
 
 
 def question(chapter: Chapter, key: str) -> str:
-    """The question of a "Predict" of the chapter, to be put to the class."""
+    """Return the question of a "Predict" of the chapter, to be put to the class."""
     asked, _ = look_up(chapter.questions, key, "question in cell", chapter)
     return f'<div class="question">\n\n{plain(asked, chapter)}\n\n</div>'
 
 
 def answer(chapter: Chapter, key: str, sentences: str = "99") -> str:
-    """The answer to a "Predict", or its first sentences; it appears at a key press."""
+    """Return the answer to a "Predict", or its first sentences; it appears at a key press."""
     _, found = look_up(chapter.questions, key, "question in cell", chapter)
     kept = re.split(r"(?<=[.?!])\s+(?=[A-Z$(])", found)[: int(sentences)]
     return f'<div class="fragment answer">\n\n{plain(" ".join(kept), chapter)}\n\n</div>'
 
 
 def drawing(chapter: Chapter, name: str) -> str:
-    """A drawing of the book's own folder of drawings."""
+    """Return a drawing of the book's own folder of drawings."""
     svg = (ROOT / "book/_static" / name).read_text(encoding="utf-8")
     return f'<div class="fit"><div class="drawing">{svg[svg.index("<svg") :]}</div></div>'
 
@@ -152,7 +152,7 @@ BOXES = {"reveal": "fragment", "columns": "columns", "notes": "", "small": "smal
 
 
 def plain(text: str, chapter: Chapter) -> str:
-    """Text of the book without its cross-references: equations by number, chapters by name."""
+    """Replace cross-references in a text: equations by number, chapters by name."""
 
     def number(found: re.Match) -> str:
         return f"({look_up(book_equations(), found[1], 'equation', chapter)[1]})"
@@ -163,7 +163,7 @@ def plain(text: str, chapter: Chapter) -> str:
 
 
 def fill(text: str, chapter: Chapter) -> tuple[str, list[str]]:
-    """A slide's text with boxes as HTML, and the pieces that replace its numbered marks."""
+    """Return a slide's text with boxes as HTML, and the pieces that replace its numbered marks."""
     lines, inserts, boxes = [], [], []
     for line in text.splitlines():
         if found := LINE.match(line.strip()):
@@ -196,7 +196,7 @@ def fill(text: str, chapter: Chapter) -> tuple[str, list[str]]:
 
 
 def tex(content: str, options: dict) -> str:
-    """A formula as MathJax reads it."""
+    """Return a formula as MathJax reads it."""
     opening, closing = ("\\[", "\\]") if options["display_mode"] else ("\\(", "\\)")
     return f"{opening}{html.escape(content, quote=False)}{closing}"
 
@@ -206,7 +206,7 @@ MARKDOWN.enable(["table", "smartquotes"]).use(dollarmath_plugin, renderer=tex)
 
 
 def slides(chapter: Chapter) -> list[str]:
-    """The slides of a chapter as HTML, from its outline."""
+    """Return the slides of a chapter as HTML, from its outline."""
     text = outline_of(chapter.name).read_text(encoding="utf-8")
     parts = []
     for part in re.split(r"^---\n", text, flags=re.M):

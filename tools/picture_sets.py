@@ -15,7 +15,7 @@ COPY = 0.5  # a score below it counts as a copy
 def distances(found: Tensor, known: Tensor) -> dict:
     """Return both distances between features, with their standard errors.
 
-    That of the Fréchet distance comes from drawing the found ones again, with replacement.
+    The error of the Fréchet distance comes from drawing the pictures again with replacement.
     """
     kernel, error = mean_mmd(found, known)
     again = torch.Generator().manual_seed(0)

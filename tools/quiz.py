@@ -26,7 +26,7 @@ SPECIAL = re.compile(r"([~=#{}:\\])")
 
 
 def read_quizzes() -> dict[str, list[dict]]:
-    """Questions by chapter; each has "answers" with "text", "feedback" and, for one, "right"."""
+    """Return questions by chapter; each has "answers" with "text", "feedback", one with "right"."""
     return yaml.safe_load(SOURCE.read_text(encoding="utf-8"))
 
 
@@ -65,16 +65,16 @@ class Quiz(SphinxDirective):
         return [box]
 
     def html(self, text: str) -> nodes.Node:
-        """A piece of HTML."""
+        """Return a node with a piece of HTML."""
         return nodes.raw("", text, format="html")
 
     def words(self, text: str) -> list[nodes.Node]:
-        """A text with its formulas."""
+        """Return the nodes of a text with its formulas."""
         return self.state.inline_text(text, self.lineno)[0]
 
 
 def gift(quizzes: dict[str, list[dict]]) -> str:
-    """All questions in GIFT, the text format of Moodle's question bank."""
+    """Return all questions in GIFT, the text format of Moodle's question bank."""
     blocks = []
     for chapter, questions in quizzes.items():
         blocks.append(f"$CATEGORY: tigerdiff/{chapter}")

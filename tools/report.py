@@ -17,7 +17,7 @@ PACKAGES = ("tigerdiff", "torch", "torchvision", "diffusers", "denoising-diffusi
 
 
 def processor() -> str:
-    """The processor's name."""
+    """Return the processor's name."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -25,7 +25,7 @@ def processor() -> str:
 
 
 def hardware() -> str:
-    """The device that computes, for a sentence: a GPU's name, or the processor and its threads."""
+    """Return what computes, for a sentence: a GPU's name, or the processor and its threads."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     limit = ", limited to AVX2" if is_laptop() else ""
@@ -34,12 +34,12 @@ def hardware() -> str:
 
 
 def is_laptop() -> bool:
-    """Whether the environment limits this machine to AVX2, as LAPTOP=1 does."""
+    """Say whether the environment limits this machine to AVX2, as LAPTOP=1 does."""
     return any("avx2" in os.environ.get(name, "").lower() for name in LIMITS)
 
 
 def machine() -> dict:
-    """Hardware, threads and versions."""
+    """Return hardware, threads and versions."""
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -54,7 +54,7 @@ def machine() -> dict:
 
 
 def version(package: str) -> str | None:
-    """The installed version, or None."""
+    """Return the installed version, or None."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

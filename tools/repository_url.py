@@ -13,7 +13,7 @@ SLUG = r"([\w-]+)/([\w.-]*\w)"
 
 
 def slug(text: str) -> tuple[str, str]:
-    """Owner and name of the first GitHub repository that the text mentions."""
+    """Return owner and name of the first GitHub repository that the text mentions."""
     found = re.search(rf"https://github\.com/{SLUG}", text)
     if found is None:
         raise ValueError("found no https://github.com/OWNER/NAME")
@@ -21,14 +21,14 @@ def slug(text: str) -> tuple[str, str]:
 
 
 def rewritten(text: str, old: tuple[str, str], new: tuple[str, str]) -> str:
-    """The text with GitHub, Colab, Binder and GitHub Pages addresses moved from old to new."""
+    """Replace old by new in the text's addresses of GitHub, Colab, Binder and GitHub Pages."""
     for form in ("github.com/{}/{}", "/github/{}/{}", "/gh/{}/{}", "{}.github.io/{}"):
         text = re.sub(re.escape(form.format(*old)) + r"(?![\w-])", form.format(*new), text)
     return text
 
 
 def main(root: Path = ROOT) -> list[str]:
-    """Rewrite the files in place; returns the names of those that changed."""
+    """Rewrite the files in place; return the names of those that changed."""
     new = slug((root / "_config.yml").read_text(encoding="utf-8"))
     old = slug((root / "pyproject.toml").read_text(encoding="utf-8"))
     changed = []

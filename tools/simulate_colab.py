@@ -57,7 +57,7 @@ def run(*command: object, **options: object) -> str:
 
 
 def environment(folder: Path, interpreter: str, packages: list[str]) -> Path:
-    """Make the environment unless it is there; returns its Python."""
+    """Make the environment unless it is there; return its Python."""
     python = folder / "bin/python"
     ready = folder / "packages.json"
     if not ready.exists() or json.loads(ready.read_text()) != packages:
@@ -69,7 +69,7 @@ def environment(folder: Path, interpreter: str, packages: list[str]) -> Path:
 
 
 def build_wheel(folder: Path) -> Path:
-    """The package as it would be published."""
+    """Build the package as it would be published."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "tigerdiff", folder / "source/tigerdiff")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -81,12 +81,12 @@ def build_wheel(folder: Path) -> Path:
 
 
 def frozen(python: Path) -> set[str]:
-    """Every distribution with its version."""
+    """Return every distribution with its version."""
     return set(run(python, "-m", "pip", "freeze", "--all").splitlines())
 
 
 def prepare(page: str, place: str, wheel: Path, attached: Path) -> nbformat.NotebookNode:
-    """The page as it is copied, with the wheel in place of the repository's address."""
+    """Return the page as a reader copies it, but with the wheel for the repository's address."""
     notebook = nbformat.read(source_of(page), as_version=4)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     first.source = first.source.replace(ATTACHED, str(attached))
@@ -97,7 +97,7 @@ def prepare(page: str, place: str, wheel: Path, attached: Path) -> nbformat.Note
 
 
 def kernel(folder: Path, python: Path, place: str) -> dict[str, str]:
-    """Write the description of the kernel and what it starts with; returns its environment."""
+    """Write the description of the kernel and what it starts with; return its environment."""
     command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     found = {k: x for k, x in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
     found["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # or the kernel prints a warning
@@ -138,7 +138,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, python: Path, place: 
 
 
 def sliders(notebook: nbformat.NotebookNode) -> tuple[int, list[str]]:
-    """How many cells make something that moves, and the HTML that they show of it."""
+    """Count the cells that make something that moves, and return the HTML that they show of it."""
     cells = [c for c in notebook.cells if c.cell_type == "code" and SLIDERS.search(c.source)]
     shown = []
     for cell in cells:
@@ -148,7 +148,7 @@ def sliders(notebook: nbformat.NotebookNode) -> tuple[int, list[str]]:
 
 
 def moving(shown: list[str]) -> int:
-    """How many of them get a handle or a button in a browser, each in a frame of its own."""
+    """Count those that get a handle or a button in a browser, each in a frame of its own."""
     path = chromium.find()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -161,7 +161,7 @@ def moving(shown: list[str]) -> int:
 
 
 def check(page: str, options: argparse.Namespace, python: Path, wheel: Path) -> str | None:
-    """Run one page and print a line; returns what went wrong."""
+    """Run one page and print a line; return what went wrong."""
     place = "kaggle" if options.kaggle else "colab"
     folder = options.folder / "run"
     shutil.rmtree(folder, ignore_errors=True)

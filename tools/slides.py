@@ -60,7 +60,7 @@ def assets(folder: Path) -> None:
 
 
 def executed_pages(names: list[str]) -> dict:
-    """The chapters as they were executed; those that changed since are executed now."""
+    """Return the executed chapters; execute those that changed since."""
     CACHE.mkdir(parents=True, exist_ok=True)
     cache = get_cache(str(CACHE))
 
@@ -80,7 +80,7 @@ def executed_pages(names: list[str]) -> dict:
 
 
 def deck(chapter: Chapter) -> str:
-    """The deck of a chapter as one page."""
+    """Return the deck of a chapter as one page."""
     parts = slides(chapter)
     title = html.escape(chapter.title)
     foot = '<div class="foot"><span>{}</span><span>{} / {}</span></div>'
@@ -108,7 +108,7 @@ def print_decks(browser: Browser, names: list[str]) -> None:
 
 
 def write_decks(names: list[str]) -> dict[str, Path]:
-    """Write the decks of these chapters and what they share; returns where each lies."""
+    """Write the decks of these chapters and what they share; return where each lies."""
     chapters, pages = numbered_chapters(), executed_pages(names)
     assets(SLIDES / "assets")
     written = {}

@@ -182,7 +182,7 @@ def distillation_loss(
     student: UNet, teacher: UNet, schedule: NoiseSchedule, plan: dict,
     x0: Tensor, eps: Tensor, condition: Tensor, part: Tensor,
 ) -> Tensor:  # fmt: skip
-    """Mean squared error of v where one step of the student should end as the teacher's do."""
+    """Compute the mean squared error of v: a step of the student against steps of the teacher."""
     grid = torch.tensor(timesteps(schedule, plan["teacher_steps"]), device=part.device)
     each = plan["teacher_steps"] // plan["steps"]
     t = grid[part * each]

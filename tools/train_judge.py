@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def trained(steps: int, batch: int, seed: int) -> Judge:
-    """The average of the weights over a run of training, in eval mode, with its normalisation."""
+    """Train; return the averaged weights, in eval mode, with their normalisation."""
     torch.manual_seed(seed)
     judge = Judge(nn.BatchNorm2d).to(memory_format=torch.channels_last)
     ema = EMA(judge, 0.995)
@@ -109,14 +109,14 @@ class Chunks(IterableDataset):
         self.seed = seed
 
     def __iter__(self) -> Iterator[Batch]:
-        """Images uint8 (CHUNK, 3, SIZE, SIZE), and `labels`."""
+        """Yield images uint8 (CHUNK, 3, SIZE, SIZE), and `labels`."""
         for start in itertools.count(0, CHUNK):
             images, tigers = procedural_tigers(CHUNK, SIZE, self.seed, start=start)
             yield images, *labels(tigers)
 
 
 def batches(batch: int, seed: int) -> Iterator[Batch]:
-    """Endless batches of fresh tigers; a quarter of each are coarse, as 32-pixel pictures are."""
+    """Yield batches of fresh tigers; a quarter of each are coarse, as 32-pixel pictures are."""
     order = torch.Generator().manual_seed(seed)
     for chunks in itertools.pairwise(DataLoader(Chunks(seed), batch_size=None, num_workers=1)):
         images, choices, ranges = map(torch.cat, zip(*chunks))
@@ -127,13 +127,13 @@ def batches(batch: int, seed: int) -> Iterator[Batch]:
 
 
 def coarse(images: Tensor) -> Tensor:
-    """The pictures as half their size shows them."""
+    """Return the pictures as half their size shows them."""
     half = F.interpolate(images.float(), scale_factor=0.5, mode="bilinear", antialias=True)
     return F.interpolate(half.round(), scale_factor=2, mode="bilinear").round().to(torch.uint8)
 
 
 def labels(tigers: list[Tiger]) -> tuple[Tensor, Tensor]:
-    """The truth: the number of each choice (N, 6), and each range mapped to -1 ... 1 (N, 8)."""
+    """Return the truth: number of each choice (N, 6), each range mapped to -1 ... 1 (N, 8)."""
     choices = [
         [words.index(getattr(tiger, name)) for name, words in CHOICES.items()] for tiger in tigers
     ]
@@ -148,7 +148,7 @@ def labels(tigers: list[Tiger]) -> tuple[Tensor, Tensor]:
 
 
 def loss_of(answers: dict[str, Tensor], choices: Tensor, ranges: Tensor) -> Tensor:
-    """Cross entropy of the choices and squared errors of the ranges, added up."""
+    """Return the sum of the choices' cross entropy and the ranges' squared errors."""
     wrong = [F.cross_entropy(answers[name], y) for name, y in zip(CHOICES, choices.T)]
     far = [F.mse_loss(answers[name], y) for name, y in zip(RANGES, ranges.T)]
     return sum(wrong) + 2 * sum(far)
@@ -156,7 +156,7 @@ def loss_of(answers: dict[str, Tensor], choices: Tensor, ranges: Tensor) -> Tens
 
 @torch.no_grad()
 def folded(judge: Judge, seed: int) -> Judge:
-    """The same function without normalisation, in float16's values, with whitened features."""
+    """Return the same function without normalisation, in float16's values, features whitened."""
     judge = copy.deepcopy(judge)
     for block in judge.modules():
         if isinstance(block, nn.Sequential) and isinstance(block[0], nn.Conv2d):
@@ -178,7 +178,7 @@ def folded(judge: Judge, seed: int) -> Judge:
 
 @torch.no_grad()
 def tested(judge: Judge, size: int, n: int) -> dict:
-    """Shares of right choices, and root mean square errors of ranges in their own units."""
+    """Return shares of right choices, and root mean square errors of ranges in their own units."""
     images, tigers = procedural_tigers(n, size, TEST_SEED)
     choices, ranges = labels(tigers)
     parts = [judge(part) for part in images.split(256)]

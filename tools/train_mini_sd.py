@@ -7,7 +7,7 @@ small, and saved as an ordinary StableDiffusionPipeline: 256 pixels, 32 x 32 lat
 and their captions alone, without two combinations that are held out, to see whether it composes.
 First the autoencoder (mini_autoencoder.py); then all tigers are painted and encoded once; then text
 encoder and U-Net together, on these latents. What has been trained is in --out: the same command
-goes on from there, exactly, also after SIGINT and SIGTERM, which end it after a step. It takes a
+continues from there, exactly, also after SIGINT and SIGTERM, which end it after a step. It takes a
 GPU where there is one, else the CPU: in the background, at low priority,
 OMP_NUM_THREADS=1 nice -n 19 python tools/train_mini_sd.py --compile
 """
@@ -110,7 +110,7 @@ def main() -> None:
 
 
 def held_out(tiger: Tiger) -> bool:
-    """Whether it is of a combination that training must not see."""
+    """Say whether a tiger is of a combination that training must not see."""
     return any(
         all(getattr(tiger, name) == value for name, value in combination.items())
         for combination in HELD_OUT
@@ -120,7 +120,7 @@ def held_out(tiger: Tiger) -> bool:
 def train_autoencoder(
     tigers: list[Tiger], options: argparse.Namespace, over: Callable[[], bool]
 ) -> tuple[AutoencoderKL, int]:
-    """On crops, then on whole pictures with the judge's features."""
+    """Train on crops, then on whole pictures with the judge's features."""
     judge = shipped_judge(DEVICE)
     torch.manual_seed(SEED)
     vae = new_autoencoder()
@@ -146,7 +146,7 @@ def encode(vae: AutoencoderKL, tigers: list[Tiger], out: Path, over: Callable[[]
             means = []
             for first in range(start, min(start + PART, len(tigers)), 16):
                 if over():
-                    sys.exit(f"{start} tigers are encoded: the same command goes on")
+                    sys.exit(f"{start} tigers are encoded: the same command continues")
                 some = tigers[first : min(first + 16, start + PART)]
                 with autocast():
                     latent = vae.encode(to_float(paint(some, SIZE)).to(DEVICE)).latent_dist
@@ -161,7 +161,7 @@ def train_denoiser(
     latents: Tensor, tigers: list[Tiger], tokenizer: Callable,
     options: argparse.Namespace, over: Callable[[], bool],
 ) -> tuple[nn.ModuleDict, int]:  # fmt: skip
-    """Text encoder and U-Net, from nothing, by the loss of v (Salimans & Ho 2022)."""
+    """Train text encoder and U-Net, from nothing, by the loss of v (Salimans & Ho 2022)."""
     torch.manual_seed(SEED + 1)
     text = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=TEXT, intermediate_size=4 * TEXT,
@@ -189,10 +189,10 @@ def train_denoiser(
     def loss(nets: nn.ModuleDict, step: int) -> Tensor:
         generator = seeded_generator(SEED + 1, step)
         chosen = torch.randint(len(latents), (BATCH,), generator=generator)
-        told = torch.rand(BATCH, generator=generator) >= DROPPED
+        captioned = torch.rand(BATCH, generator=generator) >= DROPPED
         words = [
-            caption(tigers[k], seed=step) if tell else ""
-            for k, tell in zip(chosen.tolist(), told.tolist())
+            caption(tigers[k], seed=step) if wanted else ""
+            for k, wanted in zip(chosen.tolist(), captioned.tolist())
         ]
         x0 = latents[chosen]
         eps = torch.randn(x0.shape, generator=generator)
@@ -206,7 +206,7 @@ def train_denoiser(
 
 
 def scheduler() -> DDIMScheduler:
-    """Of training and drawing: cosine, v; its x0 is not clipped, as latents have no bounds."""
+    """Return the scheduler of training and drawing: cosine, v, x0 of latents not clipped."""
     return DDIMScheduler(
         beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", clip_sample=False,
         set_alpha_to_one=True, timestep_spacing="trailing", steps_offset=1,
@@ -241,12 +241,12 @@ def fit(
             if measure:
                 print(f"{name} {ema.step}: {measure(ema.model):.2f} dB", flush=True)
         if stopped and ema.step < steps:
-            sys.exit(f"{name} has made {ema.step} steps: the same command goes on")
+            sys.exit(f"{name} has made {ema.step} steps: the same command continues")
     return ema.model, ema.step
 
 
 def store(path: Path, network: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer) -> None:
-    """Everything that going on exactly takes, in one file that appears whole."""
+    """Write all that an exact resume takes, in one file that appears whole."""
     tensors = {f"network {name}": x for name, x in network.state_dict().items()}
     tensors |= {f"ema {name}": x for name, x in ema.model.state_dict().items()}
     for k, moments in optimizer.state_dict()["state"].items():
@@ -276,7 +276,7 @@ def restore(path: Path, network: nn.Module, ema: EMA, optimizer: torch.optim.Opt
 
 
 def export(pipeline: StableDiffusionPipeline, card: dict) -> None:
-    """The pipeline in float16, and its card, into the package, in the form that all can read.
+    """Write the pipeline in float16, and its card, into the package, for every transformers.
 
     transformers 4 wants the tokenizer's two files. It and 5.0 to 5.5 want the text encoder's
     names to begin with text_model, without which they would make up the weights.

@@ -43,7 +43,7 @@ def recipe(tmp_path, monkeypatch):
         if stop_after is None:
             train_mini_sd.main()
         else:
-            with pytest.raises(SystemExit, match="the same command goes on"):
+            with pytest.raises(SystemExit, match="the same command continues"):
                 train_mini_sd.main()
             assert len(made) == stop_after
         return tmp_path / out

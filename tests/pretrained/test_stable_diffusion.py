@@ -465,7 +465,7 @@ def test_memory_that_runs_out_is_one_sentence(card, tiny, monkeypatch):
     with pytest.raises(MemoryError) as raised:
         load_pipeline(tiny)
     said = str(raised.value)
-    assert "of memory on Tesla T4, and 0.6 GB are free: close what else uses it" in said
+    assert "of memory on Tesla T4, and 0.6 GB are free: close other programs that use it" in said
     assert "\n" not in said
     monkeypatch.undo()
     monkeypatch.setattr(stable_diffusion, "_place", lambda device: ("the CPU", 4e8))

@@ -46,15 +46,15 @@ def evaluate_command(
 
     Args:
         images: a folder of pictures to judge.
-        checkpoint: or judge what a network draws: a shipped model (ddpm-tiger-64), a run's folder
-            (its newest checkpoint), an exported folder, or owner/name on the Hugging Face Hub.
-            What exists as a folder is taken for that.
+        checkpoint: the network whose drawings to judge instead: a shipped model (ddpm-tiger-64), a
+            run's folder (its newest checkpoint), an exported folder, or owner/name on the Hugging
+            Face Hub. What exists as a folder is taken for that.
         sampler: for ``checkpoint``: how to draw; None: ddim.
         steps: for ``checkpoint``: calls of the network; None: 50.
-        n: number of pictures; None: all of ``images``, 2048 by ``checkpoint``.
-        seed: of what is drawn, or chosen where -n is fewer.
+        n: number of pictures; None: all of ``images``, 2048 of a ``checkpoint``.
+        seed: of the noise that is drawn from, or of the choice where -n is fewer than there are.
         reference: what to compare with: new painted tigers, or a folder.
-        out: the results as JSON, with how they were had.
+        out: the results as JSON, with the command, the seeds and the versions.
         device: where to compute; None: a GPU if there is one.
     """  # noqa: D301 - the \b keeps typer from joining the lines
     if (images is None) == (checkpoint is None):

@@ -29,7 +29,7 @@ REFERENCE_SEED = 2_000_000_000  # far from the seeds of training; the floor take
 
 
 class Pictures(NamedTuple):
-    """Pictures uint8 (N, 3, S, S), in words where they are from, and their attributes if known."""
+    """Pictures uint8 (N, 3, S, S), their source in words, and their attributes if known."""
 
     images: Tensor
     source: str
@@ -156,7 +156,7 @@ def shared(pictures: Pictures, reference: Pictures) -> int:
 
 
 def check_reference(source: str, checkpoint: Path | None) -> None:
-    """Raise unless there is such a reference, also for what a checkpoint draws, where given."""
+    """Raise an error unless the reference exists and suits the size that a checkpoint draws."""
     if source != "painted" and not check_path("--reference", source).is_dir():
         raise NotADirectoryError(f"--reference must be 'painted' or a folder, and {source} is none")
     if checkpoint is None:

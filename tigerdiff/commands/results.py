@@ -1,4 +1,4 @@
-"""What ``tigerdiff evaluate`` finds: the measures, a table and a file of them."""
+"""The measures of ``tigerdiff evaluate``, and their table and file."""
 
 import functools
 import json
@@ -77,7 +77,7 @@ def provenance(command: str, seed: int) -> dict[str, Any]:
 
 
 def check_out(out: Path, command: str) -> None:
-    """Raise OSError unless results may be written there: over nothing, or the same command's."""
+    """Raise OSError unless the place is free, or holds results of the same command."""
     check_place(out)
     try:
         same = json.loads(out.read_text(encoding="utf-8"))["command"] == command
@@ -88,7 +88,7 @@ def check_out(out: Path, command: str) -> None:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Return the results for people."""
+    """Return the results as a table in plain text."""
     columns = [name for name in ("pictures", "floor") if name in results]
     sources = [f"{name.replace('_', ' ')}: {text}" for name, text in results["sources"].items()]
     lines = [*sources, "", " " * 26 + "".join(f"{name:>10}" for name in columns)]

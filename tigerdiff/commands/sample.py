@@ -66,7 +66,7 @@ def sample_command(
     from tigerdiff.pretrained.load import load_pretrained
     from tigerdiff.training.checkpoints import check_picture_name, save_grid
 
-    # What can fail is tried before the work, not after it.
+    # Check what can fail before the work, not after it.
     words = {"fur": fur, "backdrop": backdrop, "mouth": mouth, "age": age}
     asked = asked_for({name: word for name, word in words.items() if word}, condition or [])
     check_path("--checkpoint", checkpoint)

@@ -1,4 +1,4 @@
-"""What a command knows of the shell it was typed in: its own words, and the signals that end it."""
+"""What a command knows of its shell: its own words, its streams, and the signals that end it."""
 
 import errno
 import io
@@ -43,7 +43,7 @@ class Listener(io.FileIO):
 
 
 def open_streams() -> None:
-    """Let no command end for a terminal that was closed, or a name that it cannot print."""
+    """Keep commands running when the terminal is closed, or cannot print a name."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed from the start

@@ -46,7 +46,7 @@ def train_command(**options: Any) -> None:
     a checkpoint and says how to resume.
     """  # noqa: D301 - the \b keeps typer from joining the lines
     on_ending(signal.default_int_handler)
-    first = os.environ.get("RANK", "0") == "0"  # of several processes one speaks
+    first = os.environ.get("RANK", "0") == "0"  # of several processes only this one prints
     logging.basicConfig(format="%(message)s")
     logging.getLogger("tigerdiff").setLevel(logging.INFO if first else logging.ERROR)
     stop, last = threading.Event(), None
@@ -70,7 +70,7 @@ def follow(config: TrainConfig, stop: threading.Event, first: bool) -> TrainStep
     """Train, with a progress bar, and return the last step, or None if there was none to do.
 
     The first signal that asks for an end sets ``stop``, which ends training after the step at hand.
-    Of several processes only the first speaks.
+    Of several processes only the first prints.
     """
     from tqdm import tqdm
 

@@ -61,7 +61,7 @@ def batches(
 
     @functools.lru_cache(maxsize=2)
     def order(epoch: int) -> Tensor:
-        """The images of an epoch in their order, and whether each is mirrored: int64 (2, n)."""
+        """Return the order of an epoch's images, and whether each is mirrored: int64 (2, n)."""
         generator = seeded_generator(seed, epoch)
         index = torch.randperm(n, generator=generator)
         return torch.stack((index, (torch.rand(n, generator=generator) < 0.5).long()))

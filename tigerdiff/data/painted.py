@@ -49,7 +49,7 @@ def painted_batches(
     """Yield batches of new painted tigers for ever; batch k is a pure function of arguments and k.
 
     The stream is tigers 0, 1, 2 ... of :func:`tigerdiff.procedural_tigers`, each seen once: there
-    are no epochs, and nothing is mirrored, so that what is said of left and right stays true.
+    are no epochs, and nothing is mirrored, so that captions with left and right stay true.
     Ranks and ``start`` are as in :func:`tigerdiff.batches`.
 
     Args:

@@ -53,9 +53,9 @@ def frechet_distance(
         images_b: uint8 (M, 3, R, R), at least 2; N and M, and S and R, should be equal.
         features: "judge", "inception" (2048 features; needs ``tigerdiff[inception]`` and 95 MB of
             weights, downloaded once), or a function from uint8 images to float (N, D).
-        extrapolate: deal both sets into k = 1 ... 5 parts, average the distances of the parts for
+        extrapolate: split both sets into k = 1 ... 5 parts, average the distances of the parts for
             each k, and follow the line through these averages to k = 0, where n is infinite. Takes
-            at least 10 images of each, wants 5 times the number of features.
+            at least 10 images of each; 5 times the number of features are better.
 
     Returns:
         The distance, at least 0; an extrapolated one may fall below.
@@ -82,7 +82,7 @@ def kernel_distance(
     """Estimate the squared maximum mean discrepancy between the features of two sets, unbiased.
 
     The kernel is ``(x . y / D + 1)^3`` for D features, as in the kernel inception distance
-    (Bińkowski et al. 2018), which ``features="inception"`` makes it. Both sets are dealt at random
+    (Bińkowski et al. 2018), which ``features="inception"`` makes it. Both sets are split at random
     into disjoint subsets, which are independent of each other: the standard error of their mean is
     honest (Zaremba et al. 2013).
 
@@ -91,7 +91,7 @@ def kernel_distance(
         images_b: uint8 (M, 3, R, R), the other set.
         features: as in :func:`frechet_distance`, with its errors.
         subsets: number of subsets, at least 2. More of them make each estimate less exact.
-        seed: of the dealing.
+        seed: of the split.
 
     Returns:
         ``(distance, standard_error)``. For equal distributions the distance is 0 on average at any
@@ -112,11 +112,11 @@ def nearest_neighbours(
 ) -> Neighbours:
     """Find the reference nearest to each picture, and how near a copy it is.
 
-    A model that has learned its training pictures by heart draws them again, and every distance
-    between distributions calls that perfect. The score is the distance to the nearest reference
+    A model that has memorised its training pictures draws them again, and every distance
+    between distributions takes that for perfect. The score is the distance to the nearest reference
     over the median distance from one reference to the nearest other. A copy scores 0, under noise
     of 4/255 it scores 0.2, as a JPEG of quality 90 0.4. New tigers score about 1, and one in 2,000
-    of them below 0.5. (A simple relative of the test of Meehan et al. 2020.)
+    of them below 0.5. (Simplified from the test of Meehan et al. 2020.)
 
     Args:
         images: uint8 (N, 3, S, S), the pictures in question.

@@ -24,7 +24,7 @@ def eye_difference(images: Tensor) -> Tensor:
     paints what an equal tiger's eyes look like. Both eyes are cut out upright and the left one is
     mirrored. The measure is the mean of ``|(left - right) - (painted left - painted right)|``: an
     eye in another place or of another colour or sharpness counts; what gaze, turn and light make of
-    equal eyes does not, and a squint hardly.
+    equal eyes does not, and a squint counts little.
 
     The floor, of painted tigers, is not 0 because the judge errs a little: 0.06 on average at 64
     pixels, below 0.12 for 19 of 20. With one eye blurred the average is 0.13, with one moved by a

@@ -100,7 +100,7 @@ def to_picture(
 
 
 def roughness(x: torch.Tensor) -> float:
-    """Half the mean squared difference of neighbours in (3,H,W) over the variance: 1 for noise."""
+    """Return half the mean squared difference of neighbours over the variance: 1 for noise."""
     x = x.double()
     steps = torch.cat([x.diff(dim=1).flatten(), x.diff(dim=2).flatten()])
     variance = x.var(dim=(1, 2)).mean().item()
@@ -122,7 +122,7 @@ def _tensor(image: Any, argument: str) -> torch.Tensor:
 
 
 def _draw(figure: Any, dpi: int) -> Image:
-    """A matplotlib figure as a picture; the figure is closed."""
+    """Turn a matplotlib figure into a picture, and close it."""
     import matplotlib.pyplot as plt
     from PIL import Image
 
@@ -133,7 +133,7 @@ def _draw(figure: Any, dpi: int) -> Image:
 
 
 def picture_list(images: Any, argument: str) -> list[Any]:
-    """The pictures of a row: a list or tensor (N,3,H,W) as it is, one picture as a list of one."""
+    """Return the pictures of a row: of a list or a tensor (N,3,H,W), or one picture alone."""
     if isinstance(images, (list, tuple)):
         return list(images)
     if hasattr(images, "savefig"):
@@ -166,7 +166,7 @@ def _data_uri(image: Image, kind: str, **options: Any) -> str:
 
 
 def png_sheet(pictures: list[Picture], columns: int) -> str:
-    """The pictures in a white grid as base64 PNG: for paper and front-ends without HTML."""
+    """Return the pictures in a white grid as base64 PNG: for paper and front-ends without HTML."""
     from PIL import Image
 
     gap, width = 8, max(picture.width for picture in pictures)

@@ -16,7 +16,7 @@ from tigerdiff.checks import check_kind, whole_number
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart also by readers who see fewer of them; orange leads.
+# Okabe and Ito's colours, distinct also for colour-blind readers; orange comes first.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FONT = 12  # points: still read when a phone shows the figure at two thirds of its size
 
@@ -175,7 +175,7 @@ def _on_cpu(values: Any) -> Any:
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Any]:
-    """A figure outside pyplot, so that a notebook does not also show it by itself."""
+    """Make a figure outside pyplot, so that a notebook does not also show it by itself."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")

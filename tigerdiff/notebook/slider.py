@@ -64,7 +64,7 @@ class Slider:
             raise ValueError("text must be a function too when the frames come from a function")
         self._text = None if self.text is None else lookup(self.text, self.values, "text")
         self._first = 0 if self.start is None else self.values.index(self.start)
-        # Everything is computed here, so that what goes wrong goes wrong in the reader's own cell.
+        # Everything is computed here, so that an error appears in the reader's own cell.
         frames = [self._pictures(value) for value in self.values]
         sizes = [" + ".join(f"{p.image.height}x{p.image.width}" for p in frame) for frame in frames]
         for value, size in zip(self.values, sizes):
@@ -99,7 +99,7 @@ class Slider:
         return [words] if self._text is None else [words, str(self._text(value))]
 
     def _body(self, frame: list[Picture], words: list[str]) -> str:
-        """Pictures and readout of one frame."""
+        """Return the pictures and the readout of one frame."""
         alts = [", ".join([alt, *words[:1]]) for alt in self._alts]
         alone = self.kind == "player"  # whose buttons are the titles
         titles, columns = ([""] * len(frame), 1) if alone else (self._titles, len(frame))

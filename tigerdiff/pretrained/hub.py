@@ -1,7 +1,7 @@
 """Models of the Hugging Face Hub: which files, how large they are, and their download.
 
-huggingface_hub does the work, in a process of its own: a time limit or Ctrl-C ends it for sure,
-and what it has not finished is not in the cache.
+huggingface_hub does the work, in a process of its own, so that a time limit or Ctrl-C always ends
+it. What it has not finished is not in the cache.
 """
 
 import hashlib

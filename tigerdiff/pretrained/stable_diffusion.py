@@ -65,8 +65,8 @@ def load_pipeline(name: str | Path = "auto", device: str | torch.device | None =
         device: where to; None is the GPU if there is one, else the CPU.
 
     Returns:
-        The pipeline, with the safety checker that the model has; a picture that it blackens is
-        announced.
+        The pipeline, with the safety checker that the model has. If it blackens a picture, a
+        printed sentence says so.
 
     Raises:
         FileNotFoundError, ConnectionError, PermissionError: as :func:`tigerdiff.load_pretrained`.
@@ -91,7 +91,7 @@ def load_pipeline(name: str | Path = "auto", device: str | torch.device | None =
 
 
 def memory_needed(weights: float, largest: float, device_type: str) -> dict[str, float]:
-    """The memory that a model needs with each way to save some, the fastest first; all in bytes.
+    """Estimate the bytes that a model needs with each way to save memory, the fastest way first.
 
     A rule of thumb: one picture takes about half as much again as the weights, or, if parts wait
     in the CPU's memory, as the largest part. Attention is never sliced: all our torches have SDPA.
@@ -103,7 +103,7 @@ def memory_needed(weights: float, largest: float, device_type: str) -> dict[str,
 
 
 def precision(class_name: str, device_type: str, bfloat16: bool) -> torch.dtype:
-    """The type of the weights, of the pipeline's class and of whether the GPU has bfloat16."""
+    """Return the type of the weights for a pipeline's class on this kind of device."""
     if device_type != "cuda":
         return torch.float32
     return torch.bfloat16 if bfloat16 and class_name != "StableDiffusionPipeline" else torch.float16
@@ -127,7 +127,7 @@ def _auto(device: torch.device) -> Any:
 
 def _from_hub(repo_id: str, revision: str, device: torch.device, download: bool = True) -> Any:
     def before(sizes: dict[str, int], licence: str) -> None:
-        """Name it, unless it cannot fit even if what is there is twice as precise as needed."""
+        """Print the cost; raise MemoryError if it cannot fit, even in half precision."""
         parts = dict.fromkeys((name.partition("/")[0] for name in sizes), 0.0)
         for name, size in sizes.items():
             parts[name.partition("/")[0]] += size / 2 if device.type == "cuda" else size
@@ -169,7 +169,7 @@ def _load(folder: Path, name: str, device: torch.device, why: str = "") -> Any:
             pipe.enable_model_cpu_offload(device=device) if saver == OFFLOADED else pipe.to(device)
     except torch.OutOfMemoryError:
         raise _too_large(name, device, 2 * sum(parts.values())) from None
-    except Exception as error:  # of any kind, as settings are not checked by those who read them
+    except Exception as error:  # of any kind: the libraries do not check a model's settings
         reason = str(error).partition("\n")[0]
         raise ValueError(
             f"{name} cannot be loaded by diffusers {diffusers.__version__} ({reason}): name "
@@ -198,7 +198,7 @@ def _announce_black(checker: nn.Module, inputs: Any, outputs: Any) -> None:
 
 
 def _saver(name: str, device: torch.device, parts: dict[str, Any]) -> str:
-    """The first saver with which it fits."""
+    """Return the first way to save memory with which the parts fit, or raise MemoryError."""
     needed = memory_needed(sum(parts.values()), max(parts.values(), default=0), device.type)
     for saver, size in needed.items():
         if size <= _place(device)[1]:
@@ -209,13 +209,13 @@ def _saver(name: str, device: torch.device, parts: dict[str, Any]) -> str:
 def _too_large(name: str, device: torch.device, needed: float) -> MemoryError:
     place, free = _place(device)
     return MemoryError(
-        f"{name} needs {_gb(needed)} of memory on {place}, and {_gb(free)} are free: close what "
-        'else uses it, or name a smaller model, such as "mini"'
+        f"{name} needs {_gb(needed)} of memory on {place}, and {_gb(free)} are free: close "
+        'other programs that use it, or name a smaller model, such as "mini"'
     )
 
 
 def _place(device: torch.device) -> tuple[str, float]:
-    """What it is called, and how many bytes of its memory are free."""
+    """Return what a device is called, and how many bytes of its memory are free."""
     cuda = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if cuda else f"the {device.type.upper()}"
     return name, memory_of(device)[0]
@@ -237,7 +237,7 @@ def _imported(*modules: str) -> list[Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Neither warnings nor bars of the libraries while a pipeline is loaded."""
+    """Silence warnings and progress bars of the libraries while a pipeline is loaded."""
     with warnings.catch_warnings(), ExitStack() as after:
         warnings.simplefilter("ignore")
         for log in _imported("diffusers.utils.logging", "transformers.utils.logging"):

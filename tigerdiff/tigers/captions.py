@@ -56,7 +56,7 @@ PATTERNS = (
 
 
 def wide_eyed(tiger: Tiger) -> bool:
-    """Whether the eyes are open and large enough to see where they look."""
+    """Say whether the eyes are open and large enough to see where they look."""
     return tiger.mouth != "roaring" and tiger.scale > 0.8
 
 

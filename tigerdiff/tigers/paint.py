@@ -87,7 +87,7 @@ def paint(
                 canvas = F.avg_pool2d(canvas, factor)
             pictures[part] = (canvas * 255).round_().to(torch.uint8).transpose(0, 1)
 
-    with _painting:  # one call at a time, for the number of threads is the whole program's
+    with _painting:  # one call at a time: the number of threads belongs to the whole program
         for name in MAPS:  # drawn before threads race for them
             maps(name, large, str(device))
         threads = torch.get_num_threads() if device.type == "cpu" else 1

@@ -37,7 +37,7 @@ class TrainConfig:
     """Everything that decides a training run.
 
     Args:
-        data: a folder of photos, at any depth, or the word "painted": tigers without end
+        data: a folder of photos, at any depth, or the word "painted": an endless stream of tigers
             ("./painted" is a folder of that name); in Python also images, uint8 (N, 3, S, S).
         out: the run's own folder, such as runs/tigers, for checkpoints, samples and logs.
         image_size: height and width of the images in pixels.
@@ -237,6 +237,6 @@ def check_out(photos: Path | None, out: Path) -> None:
         )
     if photos and photos.exists() and any(path.samefile(photos) for path in there):
         raise ValueError(
-            f"out ({out}) must not be in data ({photos}), whose photos its pictures would join: "
-            "choose another out, like runs/tigers"
+            f"out ({out}) must not be in data ({photos}): its samples would become photos to train "
+            "on. Choose another out, like runs/tigers"
         )

@@ -83,7 +83,7 @@ def train(config: TrainConfig, stop: Event | None = None) -> Generator[TrainStep
     Writes to ``config.out``: ``config.json``, ``log.csv``, ``log.txt`` (warnings, such as each
     skipped file), ``checkpoints/step-000500``, and ``samples/step-001000.png`` drawn with the
     averaged weights. Each is on disk before the step that it belongs to is yielded. Leaving the
-    loop early, or interrupting it, saves a checkpoint too, and gives up a grid half drawn.
+    loop early, or interrupting it, saves a checkpoint too, and drops a half-drawn grid.
 
     Runs on a GPU (CUDA, Apple's MPS) if there is one, else on the CPU, and on several of them under
     ``accelerate launch`` or ``torchrun``. Where it is fast it computes in bfloat16, on a CUDA GPU

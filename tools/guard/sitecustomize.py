@@ -17,7 +17,7 @@ def guarded(function, host_of):
 
 
 def of_socket(args):
-    """The host of connect's arguments."""
+    """Return the host of connect's arguments."""
     return args[1][0] if isinstance(args[1], tuple) else "localhost"
 
 

@@ -47,7 +47,7 @@ def counting_attention(attention: Callable[..., Tensor], counted: dict[str, int]
 
 
 def peak_memory() -> int | None:
-    """The most bytes that this process has held, if the system says so."""
+    """Return the most bytes that this process has held, if the system says so."""
     status = Path("/proc/self/status")
     if status.exists():
         (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))

@@ -39,26 +39,26 @@ class Scene:
         self.sun_x, self.random, self.first = looks["light_x"][at], looks[random][at], first
 
     def numbers(self, first: int, n: int, each: int) -> Iterator[Tensor]:
-        """Groups of `each` random numbers (each, N, 1, 1), n of them, from column `first` on."""
+        """Yield n groups of `each` random numbers (each, N, 1, 1), from column `first` on."""
         for i in range(first, first + n * each, each):
             yield self.random[:, i : i + each].T[..., None, None]
 
     def field(self, p: Points, first: int, rows: int, columns: int) -> Tensor:
-        """Smooth noise at the points, from rows x columns random numbers from `first` on."""
+        """Return smooth noise at the points, from rows x columns random numbers from `first` on."""
         lattice = self.random[:, first : first + rows * columns].view(-1, rows, columns)
         painted = slice(self.first, self.first + p[1].shape[1])
         return field(lattice, p[0].shape[-1], painted)
 
 
 def spark(p: Points, x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
-    """A point of light, which keeps its sum where it is smaller than a pixel."""
+    """Return a point of light, which keeps its sum where it is smaller than a pixel."""
     wide = radius.square() + 0.35 * (2 / p[0].shape[-1]) ** 2
     across, down = (p[0] - x).square() / wide, (p[1] - y).square() / wide
     return gaussian(across) * gaussian(down) * (radius.square() / wide)
 
 
 def jungle(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
-    """Sun through leaves, out of focus."""
+    """Paint sun through leaves, out of focus."""
     haze = 0.5 + 0.35 * scene.field(p, 0, 5, 5) + 0.20 * scene.field(p, 25, 11, 11)
     sun = bump(p, 0.85 * scene.sun_x, -0.95, 0.95, 0.95)
     sun = sun + 0.35 * bump(p, -0.95 * scene.sun_x, -0.70, 0.45, 0.70)
@@ -80,7 +80,7 @@ def jungle(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
 
 
 def snow(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
-    """Firs under snow at the edge of a white field."""
+    """Paint firs under snow at the edge of a white field."""
     (sky_line, slope), *_ = scene.numbers(0, 1, 2)
     veil = rgb(canvas, (0.86, 0.90, 0.95))
     zenith, horizon = torch.lerp(scene.zenith, veil, 0.45), torch.lerp(scene.horizon, veil, 0.40)
@@ -104,7 +104,7 @@ def snow(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
 
 
 def snow_front(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
-    """Flakes between us and the tiger."""
+    """Paint flakes between us and the tiger."""
     for x, y, big in scene.numbers(0, 22, 3):
         size = 0.008 + 0.026 * big**3
         flake = spark(p, 2.2 * x - 1.1, 2.2 * y - 1.1, size) * (0.95 - 0.4 * big)
@@ -113,7 +113,7 @@ def snow_front(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
 
 
 def savanna(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
-    """Dry grass to the horizon, hills and acacias."""
+    """Paint dry grass to the horizon, hills and acacias."""
     (sky_line, hill), *_ = scene.numbers(0, 1, 2)
     horizon = -0.16 + 0.22 * sky_line
     canvas = over(scene.zenith, scene.horizon, smooth((p[1] + 1.1) / (1.1 + horizon)))
@@ -142,7 +142,7 @@ def savanna(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
 
 
 def savanna_front(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
-    """Blades of grass before the tiger."""
+    """Paint blades of grass before the tiger."""
     for i, (x, high, bend, thick, pale) in enumerate(scene.numbers(0, 16, 5)):
         x, top = 2.3 * (i * 0.618 % 1) - 1.15 + 0.15 * x, 0.93 - 0.42 * high
         up = ((1.05 - p[1]) / (1.05 - top)).clamp(0, 1.2)
@@ -154,7 +154,7 @@ def savanna_front(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
 
 
 def night(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
-    """A moon, stars, and the black line of the woods."""
+    """Paint a moon, stars, and the black line of the woods."""
     (x, y, big, cloud), *_ = scene.numbers(0, 1, 4)
     canvas = over(scene.zenith, scene.horizon, smooth(0.42 * p[1] + 0.45))
     milky = scene.field(p, 10, 5, 5)
@@ -174,7 +174,7 @@ def night(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
 
 
 def night_front(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
-    """Fireflies."""
+    """Paint fireflies."""
     for x, y, big in scene.numbers(0, 7, 3):
         x = torch.where(x < 0.5, x - 0.98, x + 0.02)
         x, y = x.sign() * (1 - 0.42 * x.abs()), 1.1 * y - 0.1
@@ -184,7 +184,7 @@ def night_front(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
 
 
 def ripples(p: Points, scene: Scene, horizon: Tensor | float) -> Tensor:
-    """Waves in perspective, (N, R, S) in about [-1, 1]: finer and flatter towards the horizon."""
+    """Return waves in perspective, (N, R, S) in about [-1, 1]: finer towards the horizon."""
     depth = (p[1] - horizon).clamp_min(0) + 0.10
     (a, b, c, d), *_ = scene.numbers(0, 1, 4)
     sway = scene.field(p, 4, 10, 6)
@@ -194,7 +194,7 @@ def ripples(p: Points, scene: Scene, horizon: Tensor | float) -> Tensor:
 
 
 def water(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
-    """A lake with a wooded shore."""
+    """Paint a lake with a wooded shore."""
     (sky_line,), *_ = scene.numbers(500, 1, 1)
     horizon = -0.48 + 0.25 * sky_line
     canvas = over(scene.zenith, scene.horizon, smooth((p[1] + 1.1) / (1.1 + horizon)))
@@ -213,7 +213,7 @@ def water(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
 
 
 def water_front(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
-    """The surface in which the tiger swims."""
+    """Paint the surface in which the tiger swims."""
     wave = ripples(p, scene, 0.2)
     level = scene.chin.clamp(0.66, 0.86) + 0.020 * wave + 0.05 * (p[0].square())
     under = cover(level - p[1], 0.012)
@@ -227,7 +227,7 @@ def water_front(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
 
 
 def jungle_front(canvas: Tensor, p: Points, scene: Scene) -> Tensor:
-    """Leaves too near to be sharp, in the lower corners."""
+    """Paint leaves too near to be sharp, in the lower corners."""
     for i, (x, y, angle, big, wide) in enumerate(scene.numbers(0, 6, 5)):
         side = 1 if i % 2 else -1
         q = turned(p, (side * (0.70 + 0.35 * x), 0.78 + 0.36 * y), side * (25 + 55 * angle))

@@ -48,7 +48,7 @@ ROOTS = [
 
 @lru_cache(maxsize=8)
 def fine_maps(part: str, resolution: int) -> tuple[tuple[str, ...], Tensor]:
-    """Names of the maps of a part, and the maps as they are drawn, (1, channels, R, R)."""
+    """Return the names of the maps of a part, and the maps as drawn, (1, channels, R, R)."""
     draw, reach, centre = MAPS[part]
     with torch.device("cpu"):  # whatever the caller's default
         p = grid(resolution, reach)
@@ -58,7 +58,7 @@ def fine_maps(part: str, resolution: int) -> tuple[tuple[str, ...], Tensor]:
 
 @lru_cache(maxsize=16)
 def maps(part: str, size: int, device: str) -> tuple[tuple[str, ...], Tensor]:
-    """Names and maps of a part as pictures of `size` pixels need them, (channels, R, R)."""
+    """Return names and maps (channels, R, R) of a part as pictures of `size` pixels need them."""
     resolution = round((0.4 if part == "ear" else 1.25) * size)
     names, fine = fine_maps(part, max(256 if part == "ear" else 640, resolution))
     if fine.shape[-1] > resolution:
@@ -67,7 +67,7 @@ def maps(part: str, size: int, device: str) -> tuple[tuple[str, ...], Tensor]:
 
 
 def look_up(part: str, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """The maps of a part at points (N, R, S): name -> (N, R, S), 0 outside the maps."""
+    """Return the maps of a part at points (N, R, S): name -> (N, R, S), 0 outside the maps."""
     names, table = maps(part, x.shape[-1], str(x.device))
     _, reach, centre = MAPS[part]
     at = torch.stack((x, y - centre), -1) / reach
@@ -76,7 +76,7 @@ def look_up(part: str, x: Tensor, y: Tensor) -> dict[str, Tensor]:
 
 
 def head(p: Tensor) -> dict[str, Tensor]:
-    """Skull, ruff, muzzle and chin."""
+    """Draw the maps of skull, ruff, muzzle and chin."""
     m = mirrored(p)
     from_nose = torch.stack((p[0], p[1] - 0.18))
     growth = unit(from_nose + 0.10 * torch.stack((fbm(p, 6, 74), fbm(p, 6, 84))))
@@ -104,7 +104,7 @@ def head(p: Tensor) -> dict[str, Tensor]:
 
 
 def _colours(p: Tensor, q: Tensor, pads: Tensor, fur: Tensor) -> dict[str, Tensor]:
-    """How dark, sandy and pale the coat is at points q, which the fur displaces."""
+    """Return how dark, sandy and pale the coat is at points q, which the fur displaces."""
     s = mirrored(q)
     dark = 0.7 * bump(q, 0, -0.02, 0.15, 0.42) + 0.4 * bump(q, 0, -0.75, 0.40, 0.20)
     sandy = 0.8 * bump(s, 0.47, -0.15, 0.20, 0.40) + 0.25 * bump(s, 0.17, -0.05, 0.05, 0.20)
@@ -121,7 +121,7 @@ def _colours(p: Tensor, q: Tensor, pads: Tensor, fur: Tensor) -> dict[str, Tenso
 
 
 def _shade(p: Tensor, outline: Tensor, pads: Tensor, fur: Tensor, long: Tensor) -> Tensor:
-    """Ambient occlusion: under the lips, around the pads, above the throat, at the edge."""
+    """Return the ambient occlusion: under the lips, around the pads, at throat and edge."""
     m = mirrored(p)
     shade = (0.93 + (0.05 + 0.07 * long) * fur) * (1 + 0.22 * cover(pads + 0.02, 0.08))
     shade = shade * (1 - 0.45 * bump(m, 0.10, 0.525, 0.19, 0.05) * cover(-pads, 0.02))
@@ -133,7 +133,7 @@ def _shade(p: Tensor, outline: Tensor, pads: Tensor, fur: Tensor, long: Tensor) 
 
 
 def _relief(p: Tensor, pads: Tensor) -> dict[str, Tensor]:
-    """The slopes of the face."""
+    """Return the slopes of the face."""
     m, chin = mirrored(p), ellipse(p, 0, 0.570, 0.120, 0.100)
     relief = (
         0.60 * bump(p, 0, -0.15, 0.60, 0.65)  # skull
@@ -149,7 +149,7 @@ def _relief(p: Tensor, pads: Tensor) -> dict[str, Tensor]:
 
 
 def _stripes(p: Tensor, q: Tensor, pads: Tensor) -> dict[str, Tensor]:
-    """Stripes run around the muzzle: `across` counts them outwards, `along` follows each."""
+    """Return coordinates of the stripes: `across` counts them outwards, `along` follows each."""
     s = mirrored(q)
     across = torch.hypot(1.02 * s[0], 0.92 * (s[1] + 0.04)) / 0.128
     room = (
@@ -164,7 +164,7 @@ def _stripes(p: Tensor, q: Tensor, pads: Tensor) -> dict[str, Tensor]:
 
 
 def face(p: Tensor) -> dict[str, Tensor]:
-    """Lips, the leather of the nose, whiskers and the dots that they grow from."""
+    """Draw the maps of lips, nose, whiskers and the dots that they grow from."""
     m = mirrored(p)
     lips = 0.92 * cover(torch.minimum(strokes(p, PHILTRUM), strokes(m, LIPS)), 0.008)
     leather = blend(ellipse(m, 0.058, 0.215, 0.076, 0.034), ellipse(p, 0, 0.26, 0.05, 0.062), 0.10)
@@ -181,7 +181,7 @@ def face(p: Tensor) -> dict[str, Tensor]:
 
 
 def body(p: Tensor) -> dict[str, Tensor]:
-    """Shoulders and pale chest, in the shadow of the head."""
+    """Draw the maps of shoulders and pale chest, in the shadow of the head."""
     growth = unit(torch.stack((0.5 * p[0] + 0.12 * fbm(p, 6, 23), torch.full_like(p[0], 0.6))))
     locks = hair(p, growth, 0.14, 45, 22)
     fur = hair(p, growth, 0.06, 120, 21) + 0.6 * locks
@@ -206,7 +206,7 @@ def body(p: Tensor) -> dict[str, Tensor]:
 
 
 def ear(e: Tensor) -> dict[str, Tensor]:
-    """A round ear: the rim of the dark back, the pale hairy hollow, the fur at the root."""
+    """Draw the maps of a round ear: rim of the dark back, pale hairy hollow, fur at the root."""
     growth = unit(torch.stack((e[0], e[1] - 0.26)))
     fur = hair(e, growth, 0.09, 75, 61)
     e = e + 0.012 * fur * growth
@@ -221,7 +221,7 @@ def ear(e: Tensor) -> dict[str, Tensor]:
 
 
 def slopes(height: Tensor, p: Tensor) -> dict[str, Tensor]:
-    """The slope of a relief along x and y."""
+    """Return the slope of a relief along x and y."""
     spacing = (p[0, 0, 0, 1] - p[0, 0, 0, 0]).item()
     slope_y, slope_x = torch.gradient(height, spacing=spacing, dim=(1, 2))
     return {"slope_x": slope_x, "slope_y": slope_y}

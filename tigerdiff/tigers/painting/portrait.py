@@ -72,20 +72,20 @@ def _strip(looks: dict[str, Any], p: Points, first: int) -> Tensor:
 
 
 def rows_between(top: float, bottom: float, size: int, first: int, n: int) -> slice:
-    """Those of the n rows from `first` on that have a pixel with top <= y <= bottom."""
+    """Return those of the n rows from `first` on that have a pixel with top <= y <= bottom."""
     start = math.floor((top + 1) * size / 2) - first
     stop = math.ceil((bottom + 1) * size / 2) + 1 - first
     return slice(min(max(start, 0), n), min(max(stop, 0), n))
 
 
 def part_of(p: Points, rows: slice) -> Points:
-    """The points in some rows."""
+    """Return the points in some rows."""
     x = p[0] if p[0].shape[1] == 1 else p[0][:, rows]
     return x, p[1][:, rows]
 
 
 def places(canvas: Tensor, looks: dict[str, Any], p: Points, first: int, where: str) -> None:
-    """What is "behind" or "before" the tigers, painted over the canvas of those that are there."""
+    """Paint what is "behind" or "before" the tigers over the canvas, place by place."""
     n, size = canvas.shape[2:]
     for name, (paint, top) in PAINTERS[where].items():
         which = [i for i, place in enumerate(looks["backdrop"]) if place == name]
@@ -98,13 +98,13 @@ def places(canvas: Tensor, looks: dict[str, Any], p: Points, first: int, where: 
 
 
 def posed(looks: dict[str, Any], p: Points) -> Points:
-    """Coordinates of the head: tilted, and turned by shifting most what is nearest to us."""
+    """Return coordinates of the head: tilted, and turned by shifting most what is nearest to us."""
     x, y = turned(p, (looks["x"], looks["y"]), looks["tilt"], HEAD_SIZE * looks["scale"])
     return x - 0.17 * looks["turn"] * (bump((x, y), 0, 0.15, 0.45, 0.60) - 0.5), y
 
 
 def childlike(h: Points, cub: Tensor) -> Points:
-    """The points of an adult's head that lie where `h` lies in a cub's.
+    """Return the points of an adult's head that lie where `h` lies in a cub's.
 
     A cub has a high forehead, a short face and a small muzzle.
     """
@@ -116,13 +116,13 @@ def childlike(h: Points, cub: Tensor) -> Points:
 
 
 def stripe_lattice(seeds: Tensor, stream: int) -> Tensor:
-    """Smooth noise (N, 3, 56, 56) that the stripes of each seed wander by."""
+    """Return smooth noise (N, 3, 56, 56), by which the stripes of each seed wander."""
     random = uniform(seeds, stream, 3 * 14 * 14).view(-1, 3, 14, 14)
     return field(random, 56, slice(None))
 
 
 def stripes(looks: dict[str, Any], lattice: Tensor, found: dict[str, Tensor], x: Tensor) -> Tensor:
-    """Ink of the stripes, (N, R, S): waves that run around the face, no two tigers' alike.
+    """Return the ink of the stripes, (N, R, S): waves around the face, no two tigers' alike.
 
     The phase of the waves wanders, so they bend and merge; their width and the gaps that cut
     them into strokes wander too. The two sides of a face are alike, not the same.
@@ -139,14 +139,14 @@ def stripes(looks: dict[str, Any], lattice: Tensor, found: dict[str, Tensor], x:
 
 
 def lit(looks: dict[str, Any], slope_x: Tensor, slope_y: Tensor) -> Tensor:
-    """Light (3, N, R, S) on a slope: the sun's, and the open sky's."""
+    """Return the light (3, N, R, S) on a slope: the sun's, and the open sky's."""
     facing = 0.64 - slope_x * looks["sun_x"] - slope_y * looks["sun_y"]
     facing = facing * torch.rsqrt(slope_x.square() + slope_y.square() + 1)
     return torch.addcmul(looks["sky"], looks["sun"], (0.15 + facing).clamp_min_(0))
 
 
 def striped(looks: dict[str, Any], found: dict[str, Tensor], ink: Tensor) -> Tensor:
-    """The coat, with stripes where there is ink, in its light."""
+    """Return the coat, with stripes where there is ink, in its light."""
     coat = over(looks["base"], looks["dark"], found["dark"])
     if "sandy" in found:
         coat.lerp_(looks["sandy"], found["sandy"])
@@ -155,7 +155,7 @@ def striped(looks: dict[str, Any], found: dict[str, Tensor], ink: Tensor) -> Ten
 
 
 def body(canvas: Tensor, looks: dict[str, Any], p: Points) -> None:
-    """Shoulders and chest; a cub's are small."""
+    """Paint shoulders and chest; a cub's are small."""
     scale = HEAD_SIZE * looks["scale"] * (1 - 0.2 * looks["cub"])
     x, y = (p[0] - 0.75 * looks["x"]) / scale, (p[1] - looks["y"]) / scale
     x, y = torch.broadcast_tensors(x, y)
@@ -165,7 +165,7 @@ def body(canvas: Tensor, looks: dict[str, Any], p: Points) -> None:
 
 
 def ears(canvas: Tensor, looks: dict[str, Any], h: Points) -> None:
-    """Both ears, at the angle of their mood."""
+    """Paint both ears, at the angle of their mood."""
     cub = looks["cub"]
     x, y = 0.46 + looks["ear_out"] + 0.05 * cub, -0.69 + looks["ear_down"] + 0.08 * cub
     e = turned(mirrored(h), (x, y), looks["ear_turn"], 1 + 0.12 * cub)
@@ -180,7 +180,7 @@ def ears(canvas: Tensor, looks: dict[str, Any], h: Points) -> None:
 
 
 def head(canvas: Tensor, looks: dict[str, Any], h: Points) -> None:
-    """Coat, stripes and light, then mouth, eyes, nose and whiskers."""
+    """Paint coat, stripes and light, then mouth, eyes, nose and whiskers."""
     rows, g = looks["rows"], childlike(h, looks["cub"]) if looks["any_cub"] else h
     x, y = g
     lip = fall = torch.zeros(())
@@ -209,7 +209,7 @@ def head(canvas: Tensor, looks: dict[str, Any], h: Points) -> None:
 
 
 def eyes(coat: Tensor, looks: dict[str, Any], g: Points, tone: Tensor) -> None:
-    """Dark rim, iris with a ring, round pupil, shadow of the lid, catchlight."""
+    """Paint dark rim, iris with a ring, round pupil, shadow of the lid, catchlight."""
     cub, side = looks["cub"], g[0].sign()
     wide = 1 - 0.28 * looks["roaring"] + 0.10 * cub
     at = (0.230 + 0.005 * cub, -0.25)
@@ -234,7 +234,7 @@ def eyes(coat: Tensor, looks: dict[str, Any], g: Points, tone: Tensor) -> None:
 def mouth(
     coat: Tensor, looks: dict[str, Any], g: Points, lip: Tensor, fall: Tensor, tone: Tensor
 ) -> None:
-    """What an open mouth shows: the cavity, the tongue, the teeth."""
+    """Paint what an open mouth shows: the cavity, the tongue, the teeth."""
     m, y, drop = mirrored(g), g[1], looks["drop"]
     floor = 0.53 + drop
     inside = torch.maximum(lip - 0.005 - y, y - (lip + fall + 0.004))

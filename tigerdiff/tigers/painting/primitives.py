@@ -25,20 +25,20 @@ GOLDEN = -0x61C8864680B583EB  # 2**64 divided by the golden ratio, as int64
 
 
 def axes(size: int, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
-    """Centres of the pixels as a row of x (1, 1, size) and a column of y (1, size, 1)."""
+    """Return the centres of the pixels: a row of x (1, 1, size), a column of y (1, size, 1)."""
     axis = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) * (2 / size) - 1
     return axis[None, None], axis[None, :, None]
 
 
 def grid(size: int, half_width: float = 1.0) -> Tensor:
-    """Centres of the pixels, (2, 1, size, size), x then y, in [-half_width, half_width]."""
+    """Return the centres of the pixels, (2, 1, size, size), x then y, within +-half_width."""
     return torch.stack(torch.broadcast_tensors(*axes(size))) * half_width
 
 
 def turned(
     p: Points, centre: tuple[Number, Number], degrees: Number = 0.0, scale: Number = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """The points seen from `centre`, axes turned clockwise by `degrees`, in units of `scale`."""
+    """Return the points seen from `centre`, with axes turned clockwise, in units of `scale`."""
     x, y = p[0] - centre[0], p[1] - centre[1]
     angle = torch.as_tensor(degrees, dtype=x.dtype, device=x.device) * (math.pi / 180)
     c, s = angle.cos() / scale, angle.sin() / scale
@@ -46,41 +46,41 @@ def turned(
 
 
 def mirrored(p: Points) -> tuple[Tensor, Tensor]:
-    """The left half of the plane folded onto the right one."""
+    """Fold the left half of the plane onto the right one."""
     return p[0].abs(), p[1]
 
 
 def length(x: Tensor, y: Tensor) -> Tensor:
-    """Length of the vectors (x, y); torch.hypot is slower and guards against overflow."""
+    """Return the length of vectors (x, y); torch.hypot is slower, as it guards against overflow."""
     return torch.addcmul(x * x, y, y).sqrt_()
 
 
 def unit(v: Tensor) -> Tensor:
-    """Vectors (2, ...) scaled to length 1."""
+    """Scale vectors (2, ...) to length 1."""
     return v / length(v[0], v[1]).clamp_min(1e-4)
 
 
 def ellipse(p: Points, x: Number, y: Number, rx: Number, ry: Number) -> Tensor:
-    """Distance to an ellipse with centre (x, y), exact to first order near the outline."""
+    """Return the distance to an ellipse around (x, y), exact to first order near the outline."""
     u, v = (p[0] - x) / rx, (p[1] - y) / ry
     k = length(u, v).clamp_min(1e-6)
     return k * (k - 1) / length(u / rx, v / ry).clamp_min(1e-6)
 
 
 def almond(p: Points, half_length: Number, half_width: Number) -> Tensor:
-    """Distance to the overlap of two discs (an eye, a leaf) that lies along the x axis."""
+    """Return the distance to the overlap of two discs (an eye, a leaf) along the x axis."""
     lift = (half_length**2 - half_width**2) / (2 * half_width)
     return length(p[0], p[1].abs() + lift) - (half_width + lift)
 
 
 def blend(a: Tensor, b: Tensor, seam: float) -> Tensor:
-    """Union of two shapes, the seam rounded off over the given width."""
+    """Return the union of two shapes, the seam rounded off over the given width."""
     h = (seam - (a - b).abs()).clamp_min(0) / seam
     return torch.minimum(a, b) - h * h * (seam / 4)
 
 
 def strokes(p: Points, lines: Lines) -> Tensor:
-    """Distance to the union of curved, tapered strokes.
+    """Return the distance to the union of curved, tapered strokes.
 
     Each line is x0, y0, x1, y1, x2, y2, width, lean: a parabola through three points whose half
     width swells to `width` and tapers to both ends; lean > 1 moves the thick part to the far end.
@@ -103,7 +103,7 @@ def strokes(p: Points, lines: Lines) -> Tensor:
 
 
 def both_sides(lines: Lines, seed: int, amount: float) -> list[list[float]]:
-    """Strokes of the right half and their mirror images, each shaken in its own way."""
+    """Return strokes of the right half and their mirror images, each shaken in its own way."""
     random = torch.Generator().manual_seed(seed)
     sides = []
     for sign in (1.0, -1.0):
@@ -116,20 +116,20 @@ def both_sides(lines: Lines, seed: int, amount: float) -> list[list[float]]:
 
 
 def smooth(x: Tensor) -> Tensor:
-    """A smooth step: 0 below 0, 1 above 1."""
+    """Return a smooth step: 0 below 0, 1 above 1."""
     x = x.clamp(0, 1)
     return (x * x).mul_(3 - 2 * x)
 
 
 def cover(distance: Tensor, soft: Number = 0.0) -> Tensor:
-    """Mask of a shape: 1 inside, 0 outside, a smooth step over +-soft (at least a pixel)."""
+    """Return the mask of a shape: 1 inside, 0 outside, smooth over +-soft (at least a pixel)."""
     pixel = 2 / distance.shape[-1]
     soft = soft.clamp_min(pixel) if isinstance(soft, Tensor) else max(soft, pixel)
     return smooth((distance / (-2 * soft)).add_(0.5))
 
 
 def bump(p: Points, x: Number, y: Number, rx: Number, ry: Number) -> Tensor:
-    """A soft hill of height 1: a Gaussian with radii rx, ry."""
+    """Return a soft hill of height 1: a Gaussian with radii rx, ry."""
     u, v = (p[0] - x) / rx, (p[1] - y) / ry
     if u.shape != v.shape:  # of a row and a column: a product of few exponentials
         return gaussian(u * u) * gaussian(v * v)
@@ -137,12 +137,12 @@ def bump(p: Points, x: Number, y: Number, rx: Number, ry: Number) -> Tensor:
 
 
 def gaussian(square: Tensor) -> Tensor:
-    """exp(-square), at least 1e-9: smaller numbers take processors ten times as long."""
+    """Return exp(-square), at least 1e-9: smaller numbers take processors ten times as long."""
     return (square * -math.log2(math.e)).clamp_min_(-30).exp2_()
 
 
 def rgb(canvas: Tensor, colour: Colour) -> Tensor:
-    """A colour as a tensor (3, 1, 1, 1) that broadcasts over a canvas, on its device."""
+    """Return a colour as a tensor (3, 1, 1, 1) that broadcasts over a canvas, on its device."""
     return _rgb(colour, canvas.device)
 
 
@@ -159,7 +159,7 @@ def over(canvas: Tensor, colour: Colour | Tensor, mask: Tensor) -> Tensor:
 
 
 def uniform(seeds: Tensor, stream: int, n: int) -> Tensor:
-    """Random numbers in [0, 1), float32 (N, n): row i follows from seed i alone, on every device.
+    """Return random numbers in [0, 1), float32 (N, n): row i follows from seed i on every device.
 
     SplitMix64 (Steele, Lea and Flood 2014) of a counter, for seeds int64 (N,), which give
     unrelated numbers in each stream. int64 products wrap as its unsigned ones do; the masks make
@@ -171,21 +171,21 @@ def uniform(seeds: Tensor, stream: int, n: int) -> Tensor:
 
 
 def mixed(z: Tensor) -> Tensor:
-    """The finaliser of SplitMix64: each bit of the result depends on all of z."""
+    """Return what SplitMix64's finaliser makes of z: each bit depends on all of z."""
     z = (z ^ ((z >> 30) & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
     z = (z ^ ((z >> 27) & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15
     return z ^ ((z >> 31) & 0x1FFFFFFFF)
 
 
 def field(random: Tensor, size: int, rows: slice) -> Tensor:
-    """Smooth noise in about [-1, 1]: rows of a picture, enlarged from numbers (..., k, l)."""
+    """Return smooth noise, about [-1, 1]: rows of a picture, enlarged from numbers (..., k, l)."""
     down, across = (enlarging(k, size, str(random.device)) for k in random.shape[-2:])
     return (down[rows] @ (random.double() * 2 - 1) @ across.T).float()
 
 
 @lru_cache(maxsize=64)
 def enlarging(k: int, size: int, device: str) -> Tensor:
-    """The matrix (size, k) that enlarges k numbers to `size` by bicubic interpolation.
+    """Return the matrix (size, k) that enlarges k numbers to `size` by bicubic interpolation.
 
     In float64, which neither autocast nor a lower precision of matrix products changes.
     """
@@ -194,7 +194,7 @@ def enlarging(k: int, size: int, device: str) -> Tensor:
 
 
 def noise(p: Tensor, frequency: float, seed: int) -> Tensor:
-    """Value noise in [-1, 1]: random numbers on a fixed lattice, interpolated."""
+    """Return value noise in [-1, 1]: random numbers on a fixed lattice, interpolated."""
     n = int(2.6 * frequency) + 2
     random = torch.Generator().manual_seed(seed)
     lattice = torch.rand(1, 1, n, n, generator=random, dtype=torch.float32) * 2 - 1
@@ -205,13 +205,13 @@ def noise(p: Tensor, frequency: float, seed: int) -> Tensor:
 
 
 def fbm(p: Tensor, frequency: float, seed: int, octaves: int = 2) -> Tensor:
-    """Fractal noise: octaves of value noise, each twice as fine and half as strong."""
+    """Return fractal noise: octaves of value noise, each twice as fine and half as strong."""
     parts = [noise(p, frequency * 2**i, seed + i) * 0.5**i for i in range(octaves)]
     return torch.stack(parts).sum(0)
 
 
 def hair(p: Tensor, growth: Tensor, length: float, frequency: float, seed: int) -> Tensor:
-    """Hair, about [-1, 1]: noise averaged along the direction of growth.
+    """Return hair, about [-1, 1]: noise averaged along the direction of growth.
 
     Line integral convolution with straight lines (Cabral and Leedom 1993).
     """
