@@ -18,6 +18,7 @@ from tigerdiff.data import files as _files
 from tigerdiff.data import painted
 from tigerdiff.data.painted import ATTRIBUTES, read_tigers, render_folder
 from tigerdiff.data.photos import load_folder
+from tigerdiff.data.tables import read_classes
 from tigerdiff.tigers.captions import caption
 from tigerdiff.tigers.paint import paint, procedural_tigers
 from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger
@@ -302,6 +303,14 @@ def test_tables_of_spreadsheets_are_read(rendered, tmp_path):
     (tmp_path / "metadata.csv").write_bytes(text.replace("tiger-", "tigré-").encode("latin-1"))
     for read in (read_tigers, lambda out: render_folder(out, 1, SIZE, 5, resume=True)):
         with pytest.raises(ValueError, match="metadata.csv is not in UTF-8"):
+            read(tmp_path)
+
+
+def test_a_table_that_is_none_is_refused_in_a_sentence(rendered, tmp_path):
+    text = (rendered / "metadata.csv").read_text(encoding="utf-8")
+    (tmp_path / "metadata.csv").write_text(text + "x" * 200_000 + "\n", encoding="utf-8")
+    for read in (read_tigers, read_classes):
+        with pytest.raises(ValueError, match=r"metadata\.csv is no table: save it anew as CSV"):
             read(tmp_path)
 
 

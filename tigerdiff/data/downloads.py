@@ -2,10 +2,10 @@
 
 import hashlib
 import ipaddress
-import queue
 import socket
 import threading
 import time
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -44,43 +44,38 @@ def download(url: str, *, max_bytes: int, max_seconds: float) -> bytes:
     import requests
 
     end = time.monotonic() + ANSWER_SECONDS + max_seconds
-    outcome: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    answered: futures.Future[None] = futures.Future()
+    received: futures.Future[bytes] = futures.Future()
 
     def fetch() -> None:
         try:
             with _answer(url) as response:
-                outcome.put("answered")
-                received = bytearray()
+                answered.set_result(None)
+                data = bytearray()
                 for piece in response.iter_content(1 << 16):
-                    received += piece
-                    if len(received) > max_bytes:
+                    data += piece
+                    if len(data) > max_bytes:
                         raise ValueError(f"{url} is larger than {max_bytes / 1e6:.0f} MB")
                     if time.monotonic() > end:
                         raise requests.Timeout
                 if response.raw.length_remaining:  # urllib3 1 says nothing of a transfer cut short
                     raise requests.ConnectionError
-                outcome.put(bytes(received))
+                received.set_result(bytes(data))
         except Exception as error:
-            outcome.put(error)
+            (received if answered.done() else answered).set_exception(error)
 
     # In a thread, because no time-out of requests covers the look-up of the host's name or a server
     # that sends a byte now and then.
     threading.Thread(target=fetch, daemon=True).start()
     try:
-        result = outcome.get(timeout=ANSWER_SECONDS)
-        if result == "answered":
-            result = outcome.get(timeout=max_seconds)
-    except queue.Empty:
-        result = requests.Timeout()
-    if isinstance(result, bytes):
-        return result
-    if not isinstance(result, requests.RequestException):
-        raise result
-    reason = f"the connection failed ({type(result).__name__})"
-    if isinstance(result, requests.Timeout):
+        answered.result(ANSWER_SECONDS)
+        return received.result(max_seconds)
+    except (futures.TimeoutError, requests.Timeout):
         reason = "it took too long"
-    elif isinstance(result, (requests.HTTPError, requests.exceptions.InvalidURL)):
-        reason = str(result)
+    except (requests.HTTPError, requests.exceptions.InvalidURL) as error:
+        reason = str(error)
+    except requests.RequestException as error:
+        reason = f"the connection failed ({type(error).__name__})"
     raise ConnectionError(f"{url} could not be downloaded: {reason}")
 
 

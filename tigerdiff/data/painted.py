@@ -18,6 +18,7 @@ from PIL import Image
 from tigerdiff.checks import check_kind, check_path, whole_number
 from tigerdiff.data import files as _files
 from tigerdiff.data.batches import check_place
+from tigerdiff.data.tables import read_text, table_rows
 from tigerdiff.data.tensors import to_float
 from tigerdiff.devices import find_device
 from tigerdiff.tigers.captions import caption
@@ -50,7 +51,6 @@ def painted_batches(
 
     The stream is tigers 0, 1, 2 ... of :func:`tigerdiff.procedural_tigers`, each seen once: there
     are no epochs, and nothing is mirrored, so that captions with left and right stay true.
-    Ranks and ``start`` are as in :func:`tigerdiff.batches`.
 
     Args:
         size: height and width in pixels, 16 ... 1024.
@@ -167,7 +167,7 @@ def read_tigers(folder: str | os.PathLike[str]) -> dict[str, Tiger]:
             raise ValueError(f"line {line} of {path} is damaged: {error}") from error
     # Without its end a last line may be whole, or cut in its last number, which nothing shows but
     # that the tigers of a seed have one number twice.
-    endless = tigers and not _text(path).endswith("\n")
+    endless = tigers and not read_text(path).endswith("\n")
     if endless and row["stripes"] != row["scene"] and row["stripes"].startswith(row["scene"]):
         remedy = "add the end, or continue the rendering (tigerdiff render --resume)"
         raise ValueError(f"the last line of {path} has no end and may be cut: {remedy}")
@@ -197,7 +197,7 @@ def _kept_lines(root: Path, size: int, seed: int, resume: bool) -> dict[str, lis
         remedy = "choose another out, or add to the tigers in it with --resume (resume=True)"
         raise FileExistsError(f"{root} is not empty: {remedy}")
     there = {  # without a last line that a kill has cut
-        name: [f"{line}\n" for line in _text(root / name).split("\n")[:-1]]
+        name: [f"{line}\n" for line in read_text(root / name).split("\n")[:-1]]
         for name in COLUMNS
         if (root / name).exists()
     }
@@ -237,24 +237,3 @@ def _line(values: Iterable[object]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(values)  # floats in full
     return text.getvalue()
-
-
-def table_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a CSV file with the numbers of their lines; none without a file.
-
-    Raise ValueError if it is not in UTF-8, or is no table.
-    """
-    table = csv.DictReader(io.StringIO(_text(path), newline=""))
-    try:
-        for row in table:
-            yield table.line_num, row
-    except csv.Error as error:
-        raise ValueError(f"{path} is no table: save it anew as CSV ({error})") from error
-
-
-def _text(path: Path) -> str:
-    """Return a table's text, empty where there is none."""
-    try:  # spreadsheets write a byte order mark, hence -sig
-        return path.read_text(encoding="utf-8-sig") if path.exists() else ""
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not in UTF-8: save it anew in that encoding") from error

@@ -145,7 +145,7 @@ class TrainConfig:
 
             return {name: CHOICES[name] for name in PAINTED_CLASSES}
         if self.conditional and isinstance(self.data, Path):
-            from tigerdiff.training.examples import read_classes
+            from tigerdiff.data.tables import read_classes
 
             return read_classes(self.data)
         if bool(self.classes) != (self.labels is not None):

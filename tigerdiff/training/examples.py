@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from tigerdiff.data.batches import batches
-from tigerdiff.data.painted import painted_batches, table_rows
+from tigerdiff.data.painted import painted_batches
 from tigerdiff.data.photos import read_folder
+from tigerdiff.data.tables import read_labels
 from tigerdiff.data.tensors import described
-
-if TYPE_CHECKING:
-    from tigerdiff.training.config import TrainConfig
-
-WORDS = range(2, 51)  # how many different ones make a column of metadata.csv an attribute
+from tigerdiff.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -81,55 +77,3 @@ def stream(
     else:
         endless = batches(examples.images, labels=examples.labels, seed=config.seed, **place)
     return (batch if isinstance(batch, tuple) else (batch, None) for batch in endless)
-
-
-def read_classes(folder: Path) -> dict[str, list[str]]:
-    """Return the attributes in a folder's metadata.csv: columns with 2 to 50 different words.
-
-    The columns file_name and text are none, nor are columns of numbers; an empty cell is no word.
-    Raise ValueError if there is no table, or no such column in it.
-    """
-    rows = read_table(folder)
-    classes = {}
-    for name in rows[0] if rows else ():
-        if name not in ("file_name", "text", "", None):
-            words = sorted({row[name] for row in rows} - {"", None})
-            if len(words) in WORDS and not any(map(is_number, words)):
-                classes[name] = words
-    if not classes:
-        raise ValueError(
-            f"conditional needs a table {folder / 'metadata.csv'} with a column file_name and a "
-            f"column of {WORDS[0]} to {WORDS[-1]} different words, such as fur: there is none"
-        )
-    return classes
-
-
-def is_number(word: str) -> bool:
-    """Say whether a word is a number."""
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
-def read_labels(folder: Path, classes: Mapping[str, Sequence[str]], names: Sequence[str]) -> Tensor:
-    """Return the labels of the named pictures of a folder, int64 (N, A).
-
-    -1 is where the table has no row for a picture, or an empty cell. Raise ValueError if it
-    names none of the pictures.
-    """
-    known = {row["file_name"]: row for row in read_table(folder)}
-    if not known.keys() & set(names):
-        raise ValueError(f"{folder / 'metadata.csv'} names no picture that is in {folder}")
-    rows = [known.get(file, {}) for file in names]
-    labels = [
-        [list(words).index(row[name]) if row.get(name) in words else -1 for row in rows]
-        for name, words in classes.items()
-    ]
-    return torch.tensor(labels).T
-
-
-def read_table(folder: Path) -> list[dict[str, str]]:
-    """Return the rows of a folder's metadata.csv that name a file; none if there is no table."""
-    return [row for _, row in table_rows(folder / "metadata.csv") if row.get("file_name")]
