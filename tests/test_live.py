@@ -989,11 +989,50 @@ def test_words_become_a_tiger(tab, origin):
     press(part, "Draw what the words say")
     wait_for(part, "Done: a blue tiger; DPM-Solver++, 2 steps, seed 11, guidance 3")
     first = picture(part)
+    idle = part.get_by_text("At guidance scale 1 the negative prompt has no effect.")
+    part.get_by_label("Guidance scale").fill("1")
+    assert idle.is_hidden()
     part.get_by_label("Negative prompt").fill("in the snow")
+    assert idle.is_visible()
+    part.get_by_label("Guidance scale").fill("3")
+    assert idle.is_hidden()
     press(part, "Draw what the words say")
     wait_for(part, "Drawing")
     wait_for(part, "Done")
     assert picture(part) != first
+
+
+def test_a_network_with_larger_pictures_fits_into_the_page(tab, server):
+    """The answers of a worker whose pictures have 256 pixels and whose latents have 32."""
+    tab.add_init_script("""
+        const Real = Worker;
+        window.Worker = class extends Real {
+            postMessage(job) {
+                if (job.type !== "draw") return super.postMessage(job);
+                const grey = (side) => new Uint8ClampedArray(4 * side * side).fill(128);
+                const say = (data) => this.onmessage({data: {id: job.id, ...data}});
+                for (const [k, t] of [[0, 1000], [1, 0]])
+                    say({type: "step", k, t, xt: grey(32), x0: grey(256)});
+                say({type: "done", stopped: false, seconds: 1});
+            }
+        };""")
+    part = opened(tab, server, "words")
+    part.get_by_label("Steps", exact=True).fill("1")
+    press(part, "Draw what the words say")
+    wait_for(part, "Done")
+    sizes = "all => all.map((c) => [c.width, c.height, c.getBoundingClientRect().width])"
+    latent, drawn = part.locator("canvas:visible").evaluate_all(sizes)
+    assert (latent[:2], drawn[:2]) == ([32, 32], [256, 256])
+    assert latent[2] == pytest.approx(drawn[2], abs=1), "they are shown equally large"
+    ways = "all => all.map((canvas) => getComputedStyle(canvas).imageRendering)"
+    assert part.locator("canvas:visible").evaluate_all(ways) == ["pixelated", "auto"]
+    for name, frames in (("Save as PNG", 1), ("Save the steps as a film", 2)):
+        with tab.expect_download() as download:
+            press(part, name)
+        saved = Image.open(download.value.path())
+        assert (saved.size, getattr(saved, "n_frames", 1)) == ((256, 256), frames)
+        wait_for(part, "Saved tiger-from-words-11-dpm-solver-1-steps.")
+        assert part.get_by_text("enlarged").count() == 0
 
 
 def test_three_samplers_draw_from_the_same_noise(tab, origin):

@@ -103,6 +103,7 @@ function canvas(size, label) {
 function paint(target, rgba) {
   const side = Math.sqrt(rgba.length / 4);
   if (target.width !== side) target.width = target.height = side;
+  target.classList.toggle("live-smooth", side > 128); // with less, the pixels themselves are shown
   target.getContext("2d").putImageData(new ImageData(rgba, side), 0, 0);
 }
 
@@ -139,7 +140,7 @@ function trajectory(size, names = {}) {
   scrub.control.addEventListener("input", () => show(Number(scrub.control.value)));
   const figures = [figure(left, noisy), figure(right, "predicted clean picture")];
   const captions = figures.map((each) => each.lastChild);
-  const pictures = make("div", { class: "live-pictures" }, ...figures);
+  const pictures = make("div", { class: `live-pictures${size > 128 ? " live-two" : ""}` }, ...figures);
   const element = make("div", { class: "live-trajectory" }, pictures, scrub.element);
   return Object.assign(view, {
     element, pictures, left, right,

@@ -84,6 +84,10 @@ function mountWords(root) {
     });
   }
   const scale = slider("Guidance scale", model?.guidance_scale ?? 1, 1, 8, 0.5, (x) => x.toFixed(1));
+  const idle = make("p", {}, "At guidance scale 1 the negative prompt has no effect.");
+  const weigh = () => (idle.hidden = scale.value() > 1 || !negative.value());
+  for (const { element } of [negative, scale]) element.addEventListener("input", weigh);
+  weigh();
   const fields = samplerFields(model);
   const view = trajectory(model?.size ?? 64, {
     noisy: "noisy latent xₜ, three of its channels as colours",
@@ -98,7 +102,7 @@ function mountWords(root) {
       if (!model) throw new Failure(SENTENCES.missing);
       const [ids, without] = [prompt, negative].map((text) => tokenize(model.tokenizer, text.value()));
       const request = { model, ...fields.read(), ids, negative: without, guidance_scale: scale.value() };
-      const what = `${prompt.value() || "no words"}${negative.value() && `, not ${negative.value()}`}; ${fields.words(request)}, guidance ${scale.value()}`;
+      const what = `${prompt.value() || "no words"}${negative.value() && scale.value() > 1 ? `, not ${negative.value()}` : ""}; ${fields.words(request)}, guidance ${scale.value()}`;
       const whole = await run({ request, view, what, report, start: [go], stop });
       if (whole) drawn = request;
       save.show(whole);
@@ -112,6 +116,6 @@ function mountWords(root) {
   root.append(
     make("div", { class: "live-fields", role: "group", "aria-label": "Words for the prompt" }, ...menus.map(({ element }) => element)),
     prompt.element, negative.element,
-    make("div", { class: "live-fields" }, scale.element, ...fields.elements),
+    make("div", { class: "live-fields" }, scale.element, ...fields.elements), idle,
     make("div", { class: "live-buttons" }, go, stop), ...report.elements, view.element, save.element);
 }
