@@ -265,6 +265,15 @@ def flip_exponents(folder):
     path.write_bytes(data)
 
 
+def flip_one_exponent(folder):
+    """A flipped bit makes a float32 huge but finite: the pictures would be NaN."""
+    path = folder / weights("unet")
+    tensors = load_file(path)
+    tensor = next(iter(tensors.values()))
+    tensor.view(-1)[0] = 1e30
+    save_file(tensors, path)
+
+
 def test_a_pipeline_without_its_safety_checker_loads_and_says_so(copy, pipe, capfd):
     change_index(copy, safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"])
     assert_same(load_pipeline(copy, "cpu"), pipe)
@@ -305,7 +314,8 @@ def as_pickle(folder):
         (lambda copy: change_index(copy, unet=["own", "Net"]), "cannot be loaded by diffusers"),
         (lambda copy: (copy / "unet/config.json").write_text("{"), "cannot be loaded by diffuse"),
         (lambda copy: save_file({}, copy / weights("vae")), "cannot be loaded by diffusers"),
-        (flip_exponents, "unet is damaged (it has weights that are not finite)"),
+        (flip_exponents, "unet is damaged (it has weights that are not finite in float16)"),
+        (flip_one_exponent, "unet is damaged (it has weights that are not finite in float16)"),
     ],
 )  # fmt: skip
 def test_a_spoilt_folder_is_one_sentence(copy, spoil, sentence, capfd):
