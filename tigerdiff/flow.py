@@ -19,7 +19,7 @@ from tigerdiff.sampling import Model, prediction_of
 
 
 def straight_line(x0: Tensor, t: Tensor | float, eps: Tensor) -> tuple[Tensor, Tensor]:
-    """Go the part t of the way from image to noise (Esser et al. 2024, equation 13).
+    """Go the share t of the way from image to noise (Esser et al. 2024, equation 13).
 
     Args:
         x0: clean images (B, ...), float32 or float64.

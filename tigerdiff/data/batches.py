@@ -25,9 +25,9 @@ def batches(
     world_size: int = 1,
     device: torch.device | str = "cpu",
 ) -> Iterator[Any]:
-    """Yield shuffled batches for ever; batch k is a pure function of the arguments and k.
+    """Yield shuffled batches without end; batch k is a pure function of the arguments and k.
 
-    Each epoch is a fresh permutation, and epochs follow each other without a gap: nothing is
+    Each epoch is a fresh permutation, and epochs follow each other without a gap: no image is
     dropped, any ``batch_size`` works, and ``start=k`` continues exactly where k batches ended.
     In each step the ranks take neighbouring parts of that one stream: together they see what one
     process with ``world_size`` times the batch would.

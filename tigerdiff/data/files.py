@@ -243,7 +243,7 @@ def read_cache(path: Path) -> tuple[Tensor, dict[str, str], dict[str, str]] | No
 
 
 def write_cache(path: Path, images: Tensor, **notes: dict[str, str]) -> None:
-    """Keep pictures and what was noted about files; say so in the log where that fails."""
+    """Keep pictures and notes about their files; log a warning if that fails."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

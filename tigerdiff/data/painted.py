@@ -47,7 +47,7 @@ def painted_batches(
     device: torch.device | str = "cpu",
     attributes: Sequence[str] = (),
 ) -> Iterator[Any]:
-    """Yield batches of new painted tigers for ever; batch k is a pure function of arguments and k.
+    """Yield batches of new tigers without end; batch k is a pure function of the arguments and k.
 
     The stream is tigers 0, 1, 2 ... of :func:`tigerdiff.procedural_tigers`, each seen once: there
     are no epochs, and nothing is mirrored, so that captions with left and right stay true.

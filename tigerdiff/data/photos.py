@@ -24,8 +24,8 @@ def load_folder(
     The short side is resized with antialiasing, then the centre is cropped. EXIF orientation and
     colour profiles are applied, transparency is put over white. The logger ``tigerdiff`` names
     files that cannot be used, with the reason, and warns of pictures that are smaller than ``size``
-    and enlarged. Hidden files, what file managers leave behind and tables of captions are passed
-    over. The result is cached under a key made of the files' names and contents and ``size``: a
+    and enlarged. Hidden files, what file managers leave behind and tables of captions are
+    skipped. The result is cached under a key made of the files' names and contents and ``size``: a
     second call decodes nothing. The cache may be deleted at any time.
 
     Args:

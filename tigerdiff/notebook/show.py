@@ -2,7 +2,6 @@
 
 Each function returns an object that a notebook shows when it is the last line of a cell (or through
 `display`): one piece of HTML that needs no kernel and no network, or a PNG where HTML is not shown.
-Each raises ValueError for a wrong shape, dtype, length or value, naming the argument.
 """
 
 from __future__ import annotations

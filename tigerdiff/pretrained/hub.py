@@ -112,7 +112,7 @@ def _online(
     info = HfApi().model_info(repo_id, revision=revision, **about)
     there = {sibling.rfilename: sibling for sibling in info.siblings or []}
     names = [first]
-    if first in there:  # if the Hub gives this file, it gives all
+    if first in there:  # who may read this file may read all
         folder = Path(hf_hub_download(repo_id, first, revision=revision)).parent
         names += choose(folder, list(there))
     if missing := [name for name in names if name not in there]:

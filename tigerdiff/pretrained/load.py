@@ -3,8 +3,8 @@
 An exported folder has three files, and nothing is ever unpickled: ``model.safetensors``, the
 averaged weights in float16; ``config.json``, the arguments of the network and of its schedule;
 ``card.json``, how it was trained, with the SHA-256 of the weights. The shipped models are such
-folders in ``weights/``. What needs huggingface_hub, which takes longer to import than all of this
-package, is imported only where a model of the Hub is asked for.
+folders in ``weights/``. huggingface_hub takes longer to import than this whole package, so it is
+imported only for a model of the Hub.
 """
 
 import hashlib
@@ -170,7 +170,7 @@ def find_pretrained(name: str | Path, *, revision: str | None = None) -> Path:
 
 
 def is_exported(folder: Path) -> bool:
-    """Say whether it is an exported folder, even if a file is lost; a run has a config.json too."""
+    """Say whether it is an exported folder, also if a file is missing; runs have config.json too."""
     return sum((folder / file).is_file() for file in FILES) > 1
 
 

@@ -1,7 +1,7 @@
 """Text to image: a pipeline of diffusers, the miniature or a full model, as this machine allows.
 
 The pipeline is all diffusers'; this module decides which weights, how precise, and how to save
-memory, and says so. It reads safetensors, never pickles, and runs no code that comes with a model.
+memory, and prints its choice. It reads safetensors, never pickles, and runs no code of a model's.
 """
 
 import importlib

@@ -47,7 +47,7 @@ def save_checkpoint(
 
     The folder gets its name only when all of it is on disk, so a kill or a power cut never leaves
     half a checkpoint, nor takes the one before. A step whose checkpoint is complete is left as it
-    is: putting another in its place would leave a moment with none.
+    is: replacing it would leave a moment without any.
 
     Args:
         out: the run's folder.

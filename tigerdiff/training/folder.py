@@ -1,4 +1,4 @@
-"""A run's folder: where it resumes, one run at a time, also after a kill, and its two logs."""
+"""A run's folder: its lock, the point where it resumes, and its two logs."""
 
 import json
 import logging
@@ -87,7 +87,7 @@ def advice_on_divergence(config: TrainConfig, step: int, saved_loss: float) -> s
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Keep a run's folder for this process; the system gives it back when the process ends.
+    """Lock a run's folder for this process; the lock ends with the process, also after a kill.
 
     Raise FileExistsError if another process is training in it, with its number and since when.
     """
@@ -97,7 +97,7 @@ def locked(out: Path) -> Iterator[None]:
         reason = f"out cannot be {out} ({error.strerror})"
         raise type(error)(f"{reason}: choose another out, like runs/tigers") from error
     owner = out / ".owner.json"
-    # A notebook may leave a run in the middle and start the cell again: the same process may.
+    # The same process may lock it twice: a notebook may start a cell again in mid-run.
     lock = FileLock(out / ".lock", timeout=0, thread_local=False, is_singleton=True)
     try:
         lock.acquire()

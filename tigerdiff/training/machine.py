@@ -1,4 +1,4 @@
-"""What a run needs of the machine, known before its first step."""
+"""What a run needs of the machine, checked before its first step."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check_compiler() -> None:
 
 
 def step_memory(network: UNet, batch_size: int) -> int:
-    """Return the bytes that a step in float32 holds: weights, moments, and what is kept to go back.
+    """Return the bytes that a step in float32 holds: weights, moments, and what the gradients need.
 
     Nothing is computed: the network runs on torch's "meta" device, where tensors have shapes only.
     """

@@ -50,8 +50,8 @@ class TrainStep(NamedTuple):
 def open_run(config: TrainConfig, stop: Event) -> Iterator[Run]:
     """Prepare a run, keep its folder for it, and save it if it is left early or interrupted.
 
-    Nothing that an earlier run has left in ``config.out`` is changed before everything that can be
-    wrong has been checked.
+    Everything that can be wrong is checked before anything that an earlier run has left in
+    ``config.out`` is changed.
     """
     check_kind("config", config, TrainConfig)
     accelerator = make_accelerator(config.device)
@@ -89,9 +89,9 @@ def open_run(config: TrainConfig, stop: Event) -> Iterator[Run]:
 class Run:
     """The state of a run: network, average and optimiser, steps done, measured and saved.
 
-    It begins where the checkpoint ends that is to be resumed. ``model`` is the network as training
-    calls it: compiled, in mixed precision, over all processes. ``log`` is None for the processes
-    that do not write.
+    It begins at the end of the checkpoint that it resumes from. ``model`` is the network as
+    training calls it: compiled, in mixed precision, over all processes. ``log`` is None for the
+    processes that do not write.
     """
 
     def __init__(

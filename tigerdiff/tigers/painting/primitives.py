@@ -103,7 +103,7 @@ def strokes(p: Points, lines: Lines) -> Tensor:
 
 
 def both_sides(lines: Lines, seed: int, amount: float) -> list[list[float]]:
-    """Return strokes of the right half and their mirror images, each shaken in its own way."""
+    """Return strokes of the right half and their mirror images, each slightly displaced."""
     random = torch.Generator().manual_seed(seed)
     sides = []
     for sign in (1.0, -1.0):
