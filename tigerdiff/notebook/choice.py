@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -14,12 +13,12 @@ from tigerdiff.data.tensors import seeded_generator
 from tigerdiff.notebook.pictures import (
     Picture,
     Shown,
-    asset,
     checked_texts,
     figure_html,
     grid_html,
     picture_list,
     png_sheet,
+    scripts_html,
     to_picture,
 )
 
@@ -84,12 +83,7 @@ def shown(pairs: list[tuple[list[tuple[Picture, str]], int]], caption: str | Non
         {"uris": [p.uri for p, _ in pair], "alts": [words for _, words in pair], "drawn": side}
         for pair, side in pairs
     ]
-    packed = json.dumps(stored, separators=(",", ":")).replace("<", "\\u003c")
-    body = (
-        f"{grid_html(pictures, alts, ['left', 'right'], 2)}"
-        f'<p class="tigerdiff-readout" role="status"><span>{escape(QUESTION)}</span></p>'
-        f'<script type="application/json">{packed}</script>'
-        f"<script>{asset('choice.js')}</script>"
-    )
-    html = figure_html(body, caption, kind="choice")
+    grid = grid_html(pictures, alts, ["left", "right"], 2)
+    body = f'{grid}<p class="tigerdiff-readout" role="status"><span>{escape(QUESTION)}</span></p>'
+    html = figure_html(body, caption, scripts_html(stored, "choice.js"), "choice")
     return Shown(html, f"{len(pairs)} pairs: {QUESTION}", png_sheet(pictures, 2))

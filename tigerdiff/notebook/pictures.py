@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -235,6 +236,12 @@ def figure_html(body: str, caption: str | None = None, scripts: str = "", kind: 
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     name = f" data-tigerdiff-{kind}" if kind else ""
     return f'<figure class="tigerdiff"{name}>{style}{body}{below}{scripts}</figure>'
+
+
+def scripts_html(data: Any, name: str) -> str:
+    """Return data and the script that reads it; no text in the data can end its element early."""
+    packed = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    return f'<script type="application/json">{packed}</script><script>{asset(name)}</script>'
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,13 +14,13 @@ from tigerdiff.checks import in_short
 from tigerdiff.notebook.pictures import (
     MOVING_DPI,
     Picture,
-    asset,
     checked_texts,
     figure_html,
     grid_html,
     picture_list,
     png_sheet,
     same_enlargement,
+    scripts_html,
     to_picture,
 )
 
@@ -128,12 +127,8 @@ class Slider:
             "pictures": [None if k in in_page else uri for (uri, _), k in ids.items()],
             "pixelated": [k for (_, hard), k in ids.items() if hard],
         }
-        # "<" is escaped so that no text can end the script element early.
-        packed = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-        scripts = f'<script type="application/json">{packed}</script>'
-        scripts += f"<script>{asset('viewers.js')}</script>"
         body = self._body(self._frames[self._first], self._readouts[self._first])
-        return figure_html(body, self.caption, scripts, "slider")
+        return figure_html(body, self.caption, scripts_html(data, "viewers.js"), "slider")
 
     def live(self) -> ipywidgets.Widget:
         """Return the slider as ipywidgets: it computes what lies between the values.

@@ -170,7 +170,7 @@ def find_pretrained(name: str | Path, *, revision: str | None = None) -> Path:
 
 
 def is_exported(folder: Path) -> bool:
-    """Say whether it is an exported folder, also if a file is missing; runs have config.json too."""
+    """Say whether it is an exported folder, even if a file is lost; a run has a config.json too."""
     return sum((folder / file).is_file() for file in FILES) > 1
 
 
