@@ -80,7 +80,7 @@ def _column(values: list[Any], digits: int) -> list[str]:
     decimals = max((len(text.partition(".")[2]) for text in shortest), default=0)
     whole = max((len(text.lstrip("-").partition(".")[0]) for text in shortest), default=0)
     if any("e" in text for text in shortest) or whole + decimals > digits + 2:
-        form = f",.{digits}g"  # from large to tiny: significant digits instead of decimals
+        form = f"#,.{digits}g"  # from large to tiny: significant digits, zeros too
     else:
         form = f",.{decimals}f"
     return [_cell(x, form if floats else ",") for x in values]
@@ -88,4 +88,4 @@ def _column(values: list[Any], digits: int) -> list[str]:
 
 def _cell(value: Any, form: str) -> str:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return format(value, form) if number else str(value)
+    return format(value, form).rstrip(".") if number else str(value)
