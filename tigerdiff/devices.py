@@ -58,6 +58,13 @@ def has_bfloat16(device: torch.device | str | None = None) -> bool:
     return any(getattr(torch.cpu, name, bool)() for name in units)
 
 
+def gpu_name(device: torch.device) -> str | None:
+    """Return what a GPU is called, None for the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return None if device.type == "cpu" else f"{device.type} GPU"
+
+
 def memory_of(device: torch.device) -> tuple[int, int]:
     """Return the bytes of memory that are free on a device, and that it has in all."""
     if device.type == "cuda":

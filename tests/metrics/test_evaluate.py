@@ -133,7 +133,15 @@ def test_the_json_says_how_it_was_had(evaluate, tigers):
     assert timedelta(0) <= age < timedelta(minutes=5)
     assert results["versions"]["tigerdiff"] == version("tigerdiff")
     assert results["versions"]["torch"] == version("torch")
-    assert results["hardware"]
+    assert results["hardware"].startswith("CPU, ") or torch.cuda.is_available()
+
+
+def test_the_json_names_the_device_that_was_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"Tesla T4, {device}")
+    for name, said in (("cpu", "CPU, "), ("cuda:1", "Tesla T4, cuda:1"), ("mps", "mps GPU")):
+        made = _results.provenance("tigerdiff evaluate", 0, torch.device(name))
+        assert made["hardware"].startswith(said)
 
 
 def test_n_chooses_by_the_seed_and_keeps_pictures_and_attributes_together(tigers):

@@ -8,7 +8,7 @@ CPU, GPU = dict(size=32, steps=300), dict(size=64, steps=6000)
 
 
 def test_settings_are_those_of_the_machine_and_it_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
     for kind, size, said in (
         ("cpu", 32, "size = 32, steps = 300 (with a GPU: size = 64, steps = 6000)\n"),
         ("cuda", 64, "Tesla T4: size = 64, steps = 6000\n"),

@@ -94,7 +94,7 @@ def evaluate_command(
         logger.warning("%d of the pictures are in the reference too: too small a distance", same)
     found = results.measure(shown, real, floor, training)
     try:
-        stored.write_json(results.provenance(command, seed) | found, out)
+        stored.write_json(results.provenance(command, seed, where) | found, out)
     finally:  # what took an hour is shown also where it cannot be kept
         typer.echo(results.table(found))
     typer.echo(f"\n{out}: these, the seeds and the versions")

@@ -13,6 +13,7 @@ import torch
 
 from tigerdiff.commands.pictures import Pictures, check_enough
 from tigerdiff.commands.shell import check_place
+from tigerdiff.devices import gpu_name
 from tigerdiff.metrics.distances import frechet_distance, kernel_distance, nearest_neighbours
 from tigerdiff.metrics.prompts import judge, prompt_accuracy
 from tigerdiff.tigers.tiger import CHOICES
@@ -60,14 +61,13 @@ def measure(
     return results
 
 
-def provenance(command: str, seed: int) -> dict[str, Any]:
-    """Return the command that gives the results again, and the machine it ran on."""
-    cuda = torch.cuda.is_available()
+def provenance(command: str, seed: int, device: torch.device) -> dict[str, Any]:
+    """Return the command that gives the results again, and the machine and device it ran on."""
     return {
         "command": command,
         "seed": seed,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "hardware": torch.cuda.get_device_name() if cuda else f"CPU, {os.cpu_count()} cores",
+        "hardware": gpu_name(device) or f"CPU, {os.cpu_count()} cores",
         "machine": platform.machine(),
         "versions": {
             "python": platform.python_version(),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tigerdiff.checks import check_kind
-from tigerdiff.devices import find_device
+from tigerdiff.devices import find_device, gpu_name
 
 NOTHING: Mapping[str, Any] = {}
 
@@ -37,9 +37,7 @@ def settings(
         raise ValueError(f"cpu and gpu must have the same names, and none may be 'device' {got}")
     device = find_device()
     chosen = cpu if device.type == "cpu" else gpu
-    name = f"No GPU, {torch.get_num_threads()} CPU thread(s)"
-    if device.type != "cpu":
-        name = torch.cuda.get_device_name() if device.type == "cuda" else f"{device.type} GPU"
+    name = gpu_name(device) or f"No GPU, {torch.get_num_threads()} CPU thread(s)"
     more = f" (with a GPU: {_in_words(gpu)})" if gpu and chosen is cpu else ""
     print(f"{name}: {_in_words(chosen) or 'this page needs no GPU'}{more}")
     return SimpleNamespace(device=device, **chosen)

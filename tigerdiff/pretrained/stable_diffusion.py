@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from tigerdiff.checks import check_path
-from tigerdiff.devices import find_device, has_bfloat16, memory_of
+from tigerdiff.devices import find_device, gpu_name, has_bfloat16, memory_of
 from tigerdiff.pretrained import hub as _hub
 from tigerdiff.pretrained.load import HUB_ID, WEIGHTS
 from tigerdiff.pretrained.pipeline_files import (
@@ -217,9 +217,7 @@ def _too_large(name: str, device: torch.device, needed: float) -> MemoryError:
 
 def _place(device: torch.device) -> tuple[str, float]:
     """Return what a device is called, and how many bytes of its memory are free."""
-    cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if cuda else f"the {device.type.upper()}"
-    return name, memory_of(device)[0]
+    return gpu_name(device) or "the CPU", memory_of(device)[0]
 
 
 def _gb(size: float) -> str:
