@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from tigerdiff.data.tensors import seeded_generator
 from tigerdiff.training import loop as training
+from tigerdiff.training.config import TrainConfig
 from tigerdiff.training.loop import stratified_times, train
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot fork")
@@ -173,3 +174,31 @@ def test_two_processes_are_one_with_the_whole_batch(forked, config, tmp_path, mo
     (record,) = train(replace(one, out=folder / name, steps=4, resume=True))
     (same,) = train(replace(one, steps=4, resume=True))
     assert record.loss == pytest.approx(same.loss, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_torchrun_hands_a_run_to_one_process_and_takes_it_back(tmp_path):
+    """As a reader starts it; the losses are those of one process all the way."""
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    options = "--image-size 16 --channels 8 --batch-size 4 --sample-every 0 --device cpu"
+
+    def two_processes(steps, *resume):
+        command = ["tigerdiff", "train", "--data", "painted", "--out", tmp_path / "handed"]
+        command += ["--steps", str(steps), *options.split(), *resume]
+        subprocess.run(
+            [*launched, "--nproc-per-node", "2", "-m", *command],
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+            cwd=tmp_path, check=True, timeout=300, capture_output=True,
+        )  # fmt: skip
+
+    def one_process(steps, out, resume):
+        defaults = TrainConfig("painted", tmp_path / out, 16, channels=8, batch_size=4)
+        one = replace(defaults, steps=steps, sample_every=0, device="cpu", resume=resume)
+        return [record.loss for record in train(one)]
+
+    two_processes(2)
+    one_process(4, "handed", resume=True)
+    two_processes(6, "--resume")
+    with (tmp_path / "handed/log.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses == pytest.approx(one_process(6, "alone", resume=False), rel=1e-3)
