@@ -193,7 +193,7 @@ function mountPlane(root) {
   root.append(make("div", { class: "live-pictures live-plane" },
     make("div", {}, shape.element, figure(left, "points to learn (draw more), and arrows of the score"), time.element,
       make("div", { class: "live-buttons" }, go, restart, remove), ...learning.elements, make("figure", {}, losses, caption)),
-    make("div", {}, steps.element, figure(right, "samples"), withNoise,
+    make("div", {}, steps.element, figure(right, "samples in orange, the points to learn in grey"), withNoise,
       make("div", { class: "live-buttons" }, sample), ...sampled.elements)));
   choose();
 }
