@@ -260,9 +260,9 @@ def python_path(sampler, model, xT, seed, monkeypatch, **options):
 DRAW = """async (request) => {
     const {engine, models} = tigerdiffLive;
     const steps = [];
-    request.model = models.find(({name}) => name === request.model);
+    request.model = {...models.find(({name}) => name === request.model), ...request.about};
     if (request.x0) request.x0 = Float32Array.from(request.x0);
-    const listen = (a) => { if (a.type === "step") steps.push({t: a.t, x0: [...a.x0]}); };
+    const listen = (a) => { if (a.x0) steps.push({t: a.t, x0: [...a.x0]}); };
     const done = await engine.draw(request, {id: engine.id(), progress: () => {}, listen});
     return {...done, picture: steps.at(-1).x0, times: steps.map((s) => s.t)};
 }"""
@@ -391,6 +391,15 @@ def test_the_browsers_tiger_from_words_is_pythons(sampler, steps, drawing, minia
         expected = td.to_uint8(miniature.vae.decode(latent).sample)[0].numpy().astype(int)
     assert expected.std() > 30, "a picture, not a plain colour"
     assert np.abs(rgb(found["picture"]) - expected).max() <= 2
+
+
+def test_a_slow_decoder_makes_pictures_of_some_steps_and_the_last(drawing, miniature):
+    ids = tokens(miniature, "a white tiger")
+    request = {"model": "mini-sd-tiger", "sampler": "ddim", "steps": 5, "eta": 0, "seed": 1}
+    each, some = (drawing(**request, ids=ids, about={"decode_every": n}) for n in (1, 2))
+    assert len(each["times"]) == 6
+    assert some["times"] == [each["times"][k] for k in (0, 2, 4, 5)]
+    assert some["picture"] == each["picture"]
 
 
 def test_a_picture_is_drawn_on_from_its_noise_as_python_does(drawing, monkeypatch):
@@ -1000,6 +1009,20 @@ def test_words_become_a_tiger(tab, origin):
     wait_for(part, "Drawing")
     wait_for(part, "Done")
     assert picture(part) != first
+
+
+def test_steps_that_were_not_decoded_are_left_out_when_the_reader_looks_back(tab, server):
+    part = opened(tab, server, "words")
+    tab.evaluate("tigerdiffLive.models.find(({tokenizer}) => tokenizer).decode_every = 3")
+    part.get_by_label("Steps", exact=True).fill("5")
+    press(part, "Draw what the words say")
+    wait_for(part, "Done")
+    scrub = part.get_by_label("Look back")
+    found = [scrub.get_attribute("aria-valuetext")]
+    for _ in range(2):
+        scrub.press("ArrowLeft")
+        found.append(scrub.get_attribute("aria-valuetext"))
+    assert [text.partition(",")[0] for text in found] == [f"step {k} of 5" for k in (5, 3, 0)]
 
 
 def test_a_network_with_larger_pictures_fits_into_the_page(tab, server):

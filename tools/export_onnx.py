@@ -21,6 +21,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import tigerdiff as td
 
@@ -73,6 +74,13 @@ class Decoder(nn.Module):
         return self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
 
 
+def operations(part: Part) -> int:
+    """Count those of one call of a network."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        part.network.eval()(*part.inputs.values())
+    return counter.get_total_flops()
+
+
 def pixel_model(name: str) -> tuple[list[Part], dict[str, Any]]:
     """A network of tigerdiff that predicts pixels, with a condition if it takes one."""
     model, schedule = td.load_pretrained(name)
@@ -102,6 +110,8 @@ def text_model(name: str) -> tuple[list[Part], dict[str, Any]]:
         Part("unet", Denoiser(pipe.unet), {"xt": xt, "t": t, "words": words}, "output"),
         Part("decoder", Decoder(pipe.vae), {"latents": xt}, "image"),
     ]
+    _, calling, decoding = map(operations, parts)
+    rare = round(decoding / (2 * calling))  # a guided step is two calls: half the time decodes
     files = Path(td.MINI_PATH if name == "mini" else name) / "tokenizer"
     merges = (files / "merges.txt").read_text(encoding="utf-8").splitlines()[1:]
     about = {
@@ -112,6 +122,7 @@ def text_model(name: str) -> tuple[list[Part], dict[str, Any]]:
             pipe.scheduler.config.prediction_type
         ],
         "clip": pipe.scheduler.config.clip_sample,
+        "decode_every": max(1, rare),
         "words": [length, unet.cross_attention_dim],
         "tokenizer": {
             "length": length,

@@ -151,6 +151,7 @@ function trajectory(size, names = {}) {
       scrub.show(false);
     },
     add(step) {
+      if (!step.x0) return paint(left, step.xt); // its picture was not decoded
       const every = Math.ceil(view.steps / 100); // of a thousand steps a hundred are kept
       if (step.k % every && step.t > 0) return;
       view.frames.push(step);
