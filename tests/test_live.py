@@ -396,7 +396,8 @@ def test_the_browsers_tiger_from_words_is_pythons(sampler, steps, drawing, minia
 def test_a_slow_decoder_makes_pictures_of_some_steps_and_the_last(drawing, miniature):
     ids = tokens(miniature, "a white tiger")
     request = {"model": "mini-sd-tiger", "sampler": "ddim", "steps": 5, "eta": 0, "seed": 1}
-    each, some = (drawing(**request, ids=ids, about={"decode_every": n}) for n in (1, 2))
+    request |= {"ids": ids, "negative": ids}
+    each, some = (drawing(**request, about={"decode_every": n}) for n in (1, 2))
     assert len(each["times"]) == 6
     assert some["times"] == [each["times"][k] for k in (0, 2, 4, 5)]
     assert some["picture"] == each["picture"]
