@@ -292,6 +292,26 @@ def test_a_name_that_the_console_cannot_print_ends_nothing(tmp_path, start):
     assert "\\u864e: 1 tigers of 16 x 16 pixels" in said
 
 
+READ_ONLY_HOME = """
+import os, tempfile
+os.environ["HOME"], tempfile.tempdir = "/proc/nowhere", job["folder"]
+os.environ.pop("XDG_CACHE_HOME", None)
+"""
+
+
+def test_a_home_that_cannot_be_written_to_costs_a_note_alone(photos, tmp_path, start):
+    run = tmp_path / "run"
+    command = start("train", "--data", photos, "--out", run, "--steps", 1, *TINY,
+                    before=READ_ONLY_HOME)  # fmt: skip
+    code, _, err = command.end()
+    assert code == 0, err
+    assert err.count(f"using {command.folder}") == 1 and "Traceback" not in err
+    words = ["sample", "--checkpoint", run, "--out", tmp_path / "a.png", "-n", 1, "--steps", 2]
+    code, _, err = start(*words, before=READ_ONLY_HOME).end()
+    assert code == 0 and "Traceback" not in err
+    assert (tmp_path / "a.png").exists()
+
+
 def test_the_program_is_named_as_it_was_started(tmp_path, monkeypatch):
     script = tmp_path / "tigerdiff"
     script.write_text("#!/bin/sh\n")
