@@ -56,7 +56,12 @@ def test_what_is_not_made_is_one_sentence(checkout, missing):
         list(offline.plan(checkout))
 
 
-def test_the_wheels_are_the_versions_that_are_installed():
+def test_the_wheels_are_the_versions_that_are_installed(tmp_path, monkeypatch):
+    """But the course is that of the checkout, whatever copy of it is installed."""
+    about = tmp_path / "tigerdiff-0.0.1.dist-info/METADATA"
+    about.parent.mkdir()
+    about.write_text("Metadata-Version: 2.1\nName: tigerdiff\nVersion: 0.0.1\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     lines = offline.constraints().splitlines()
     assert all(re.fullmatch(r"[\w.-]+==\S+", line) for line in lines)
     found = {line.split("==")[0].lower() for line in lines}

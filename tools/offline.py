@@ -57,7 +57,8 @@ def constraints() -> str:
     """Return the installed distributions, each at its version, as pip reads them."""
     command = [sys.executable, "-m", "pip", "freeze", "--all", "--exclude-editable"]
     lines = subprocess.check_output(command, text=True).splitlines()
-    return "".join(f"{line}\n" for line in lines if "==" in line and " @ " not in line)
+    others = [x for x in lines if not x.startswith("tigerdiff==")]  # an old one, not editable
+    return "".join(f"{line}\n" for line in others if "==" in line and " @ " not in line)
 
 
 def collect_wheels(folder: Path) -> None:
