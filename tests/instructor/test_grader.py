@@ -165,6 +165,11 @@ def test_harm_is_refused_and_named(sandbox, attempt, tmp_path):
     sandbox.run("1 + 1")  # the process lives on
 
 
+def test_an_empty_task_is_named(sandbox):
+    with pytest.raises(SubmissionError, match="this task is not done yet .line 2 of the cell"):
+        sandbox.run("# mine\nraise NotImplementedError")
+
+
 def test_the_seconds_of_a_cell_are_counted_where_it_cannot_change_them(sandbox):
     sandbox.run("import time\nhonest, time.process_time = time.process_time, lambda: 0.0")
     assert sandbox.run("began = honest()\nwhile honest() < began + 0.5: pass") >= 0.4
