@@ -152,7 +152,7 @@ def check_config(
     if channels < 8 or channels % 8:
         raise ValueError(f"channels must be a multiple of 8 (got {channels})")
     factor = 2 ** (len(multipliers) - 1)
-    if size < 1 or size % factor:
+    if size % factor:
         raise ValueError(
             f"size must be divisible by {factor}, "
             f"once by 2 for each level after the first (got {size})"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tigerdiff.checks import check_path
 from tigerdiff.commands.options import FEWEST
-from tigerdiff.data import files as _files
+from tigerdiff.data import files
 from tigerdiff.data.painted import read_tigers
 from tigerdiff.data.photos import read_folder
 from tigerdiff.data.tensors import seeded_generator
@@ -67,7 +67,7 @@ def folder_pictures(folder: Path, n: int | None, seed: int, size: int | None = N
     usual = statistics.median_low(sides.values() or [LARGEST])
     images, names = read_folder(folder, size or max(16, min(usual, LARGEST)))
     if odd := [name for name in names if sides.get(name, usual) < min(usual, LARGEST) / 2]:
-        _files.logger.warning(
+        files.logger.warning(
             "left out %s: the other pictures in %s have %d pixels", ", ".join(odd), folder, usual
         )
         images = images[[i for i, name in enumerate(names) if name not in odd]]
@@ -85,7 +85,7 @@ def folder_pictures(folder: Path, n: int | None, seed: int, size: int | None = N
 def short_sides(folder: Path) -> dict[str, int]:
     """Return the short side of each picture in a folder that can be opened, in pixels."""
     sides = {}
-    for name in _files.find_pictures(folder)[0] if folder.is_dir() else ():
+    for name in files.find_pictures(folder)[0] if folder.is_dir() else ():
         unusable = contextlib.suppress(OSError, ValueError, Image.DecompressionBombError)
         with unusable, Image.open(folder / name) as picture:
             sides[name] = min(picture.size)

@@ -1,1 +1,1 @@
-"""Photos and batches as tensors to train on. All about files, tables, caches and downloads is here."""
+"""Photos and batches as tensors to train on, and all about files, tables, caches and downloads."""

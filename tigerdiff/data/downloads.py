@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from tigerdiff.data import files as _files
+from tigerdiff.data import files
 
 MAX_PHOTO_BYTES = 50_000_000
 ANSWER_SECONDS = 6.0  # for the look-up of the server's name and its first answer
@@ -19,14 +19,14 @@ REDIRECTS = 5
 
 def fetched_photo(url: str) -> Path:
     """Return the cached copy of an address; download it unless one matches its SHA-256."""
-    photo = _files.cache_home() / "photos" / hashlib.sha256(url.encode()).hexdigest()
+    photo = files.cache_home() / "photos" / hashlib.sha256(url.encode()).hexdigest()
     digest = photo.with_suffix(".sha256")
     if photo.exists() and digest.exists() and digest.read_text() == sha256(photo):
         return photo
-    with _files.replacing(photo) as part, _files.replacing(digest) as digest_part:
+    with files.replacing(photo) as part, files.replacing(digest) as digest_part:
         part.write_bytes(download(url, max_bytes=MAX_PHOTO_BYTES, max_seconds=60))
         try:
-            _files.read_picture(part)  # a web page in place of a picture must not be kept
+            files.read_picture(part)  # a web page in place of a picture must not be kept
         except ValueError as error:
             raise ValueError(f"{url} cannot be used: {error}") from error
         digest_part.write_text(sha256(part))
@@ -110,4 +110,4 @@ def _is_private(url: str) -> bool:
 
 def sha256(file: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
-    return _files.hashed(file, hashlib.sha256())
+    return files.hashed(file, hashlib.sha256())

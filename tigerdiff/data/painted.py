@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from tigerdiff.checks import check_kind, check_path, whole_number
-from tigerdiff.data import files as _files
+from tigerdiff.data import files
 from tigerdiff.data.batches import check_place
 from tigerdiff.data.tables import read_text, table_rows
 from tigerdiff.data.tensors import to_float
@@ -128,14 +128,14 @@ def render_folder(
     done = len(kept["metadata.csv"]) - 1
     chunk = max(1, PIXELS // size**2)
     for name, whole in kept.items():
-        with _files.replacing(root / name) as part:
+        with files.replacing(root / name) as part:
             part.write_text("".join(whole), encoding="utf-8", newline="\n")
     with tqdm(total=n, initial=min(n, done), unit="tiger", disable=not progress) as bar:
         for first in range(done, n, chunk):
             images, tigers = procedural_tigers(min(chunk, n - first), size, seed, start=first)
             lines = [_lines(i, tiger) for i, tiger in enumerate(tigers, first)]
             for i, image in enumerate(images, first):
-                with _files.replacing(root / _name(i)) as part:
+                with files.replacing(root / _name(i)) as part:
                     Image.fromarray(image.permute(1, 2, 0).numpy()).save(part, "PNG")
             for name in COLUMNS:  # after the pictures that they describe
                 with (root / name).open("a", encoding="utf-8", newline="") as table:
@@ -191,7 +191,7 @@ def _kept_lines(root: Path, size: int, seed: int, resume: bool) -> dict[str, lis
     for left_over in root.glob("*.part"):
         if OWN_PART.fullmatch(left_over.name):  # of a kill
             left_over.unlink()
-    if all(_files.is_litter(path.name) for path in root.iterdir()):
+    if all(files.is_litter(path.name) for path in root.iterdir()):
         return {name: [header] for name, header in headers.items()}
     if not resume:
         remedy = "choose another out, or add to the tigers in it with --resume (resume=True)"

@@ -8,8 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from tigerdiff.checks import check_path, whole_number
-from tigerdiff.data import downloads as _downloads
-from tigerdiff.data import files as _files
+from tigerdiff.data import downloads, files
 from tigerdiff.tigers.paint import paint_tiger
 
 PathLike = str | os.PathLike[str]
@@ -51,33 +50,33 @@ def read_folder(
     """Load a folder as :func:`load_folder` does; return the names of the pictures too."""
     size = whole_number("size", size, 1)
     root = check_path("path", path)
-    need = f"path must be a folder of {_files.KINDS} files"
+    need = f"path must be a folder of {files.KINDS} files"
     if not root.exists():
         raise FileNotFoundError(f"{root} does not exist: {need}")
     if not root.is_dir():
         raise NotADirectoryError(f"{root} is not a folder: {need} (load_photo reads a single one)")
-    names, others = _files.find_pictures(root)
+    names, others = files.find_pictures(root)
     skipped = {name: reason for name, reason in others.items() if Path(name).name not in TABLES}
     place = None if cache_dir is None else check_path("cache_dir", cache_dir)
-    cached = _files.cache_file(place, size, root, names)
-    if loaded := _files.read_cache(cached):
+    cached = files.cache_file(place, size, root, names)
+    if loaded := files.read_cache(cached):
         images, damaged, enlarged = loaded
     else:
-        images, errors, enlarged = _files.decode_all(root, names, size, progress)
+        images, errors, enlarged = files.decode_all(root, names, size, progress)
         damaged = {name: getattr(e, "strerror", None) or str(e) for name, e in errors.items()}
         # An OSError comes from the disk, not from the picture: it may be gone the next time.
         if len(images) and not any(isinstance(error, OSError) for error in errors.values()):
-            _files.write_cache(cached, images, skipped=damaged, enlarged=enlarged)
+            files.write_cache(cached, images, skipped=damaged, enlarged=enlarged)
     skipped |= damaged
     for name, reason in sorted(skipped.items()):
-        _files.logger.warning("skipped %s: %s", root / name, reason)
+        files.logger.warning("skipped %s: %s", root / name, reason)
     if enlarged:
         what = f"{len(enlarged)} of {len(images)} pictures are smaller than {size} pixels"
         some = ", ".join(f"{name} ({pixels})" for name, pixels in list(enlarged.items())[:3])
         some += ", ..." * (len(enlarged) > 3)
-        _files.logger.warning("%s: %s and were enlarged: %s", root, what, some)
+        files.logger.warning("%s: %s and were enlarged: %s", root, what, some)
     if not len(images):
-        what = f"{_files.KINDS} files ({' '.join(_files.SUFFIXES)})"
+        what = f"{files.KINDS} files ({' '.join(files.SUFFIXES)})"
         looked = f"looked at any depth for {what} and skipped {len(skipped)} other or damaged ones"
         raise FileNotFoundError(f"{root} holds no usable picture: {looked}")
     return images, [name for name in names if name not in damaged]
@@ -108,11 +107,11 @@ def load_photo(source: PathLike | None = None, size: int | None = None) -> Tenso
         if size in (None, painted.shape[-1]):
             return painted
         image = Image.fromarray(painted.permute(1, 2, 0).numpy())
-        return _files.to_tensor(_files.square(image, size))
+        return files.to_tensor(files.square(image, size))
     if scheme := re.match(r"(\w{2,})://", str(source)):
         if scheme[1].lower() not in ("http", "https"):
             raise ValueError(f"{source}: source must be a path or an http(s) address")
-        return _read(_downloads.fetched_photo(str(source)), size, source)
+        return _read(downloads.fetched_photo(str(source)), size, source)
     file = check_path("source", source)
     if file.is_dir():
         raise IsADirectoryError(f"{file} is a folder: load_folder reads all its pictures")
@@ -123,10 +122,10 @@ def load_photo(source: PathLike | None = None, size: int | None = None) -> Tenso
 
 def _read(file: Path, size: int | None, source: PathLike) -> Tensor:
     try:
-        pixels, (width, height) = _files.read_picture(file, size)
+        pixels, (width, height) = files.read_picture(file, size)
     except ValueError as error:
         raise ValueError(f"{source} cannot be used: {error}") from error
     if size and min(width, height) < size:
         what = f"has {width} x {height} pixels and was enlarged to {size} x {size}"
-        _files.logger.warning("%s %s", source, what)
+        files.logger.warning("%s %s", source, what)
     return pixels

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tigerdiff.data import downloads as _downloads
-from tigerdiff.data import files as _files
+from tigerdiff.data import downloads, files
 
 URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
@@ -39,14 +38,14 @@ def inception(device: torch.device) -> Callable[[Tensor], Tensor]:
 def fetched_weights() -> Path:
     """Return the weights in PyTorch's cache, 95 MB; download them unless their SHA-256 is right."""
     file = Path(torch.hub.get_dir()) / "checkpoints" / URL.rpartition("/")[2]
-    if file.exists() and _downloads.sha256(file) == SHA256:
+    if file.exists() and downloads.sha256(file) == SHA256:
         return file
     remedy = f"put {file.name} into {file.parent} by hand, or use features='judge'"
-    with _files.replacing(file) as part:
+    with files.replacing(file) as part:
         try:
-            part.write_bytes(_downloads.download(URL, max_bytes=MAX_BYTES, max_seconds=1800))
+            part.write_bytes(downloads.download(URL, max_bytes=MAX_BYTES, max_seconds=1800))
         except ConnectionError as error:
             raise ConnectionError(f"{error}; {remedy}") from error
-        if _downloads.sha256(part) != SHA256:
+        if downloads.sha256(part) != SHA256:
             raise ValueError(f"{URL} did not send the known file (the SHA-256 differs); {remedy}")
     return file

@@ -16,7 +16,7 @@ from torch import nn
 
 from tigerdiff.checks import check_path
 from tigerdiff.devices import find_device, gpu_name, has_bfloat16, memory_of
-from tigerdiff.pretrained import hub as _hub
+from tigerdiff.pretrained import hub
 from tigerdiff.pretrained.load import HUB_ID, WEIGHTS
 from tigerdiff.pretrained.pipeline_files import (
     INDEX,
@@ -139,7 +139,7 @@ def _from_hub(repo_id: str, revision: str, device: torch.device, download: bool 
         print(f"{repo_id}: a download of {cost}")
 
     revision = revision or (FULL_REVISION if repo_id == FULL else "main")
-    folder = _hub.fetch(
+    folder = hub.fetch(
         repo_id, INDEX, pipeline_files, before=before, max_bytes=MAX_BYTES, revision=revision
     )
     return _load(folder, repo_id, device)
@@ -148,7 +148,7 @@ def _from_hub(repo_id: str, revision: str, device: torch.device, download: bool 
 def _load(folder: Path, name: str, device: torch.device, why: str = "") -> Any:
     """Load the pipeline in a folder: its weights are safetensors, and its code is not run."""
     diffusers = _imported("diffusers")[0]
-    files = pipeline_files(folder, _hub.names_in(folder))
+    files = pipeline_files(folder, hub.names_in(folder))
     kind, listed = read_pipeline(folder)
     dtype = precision(kind, device.type, device.type == "cuda" and has_bfloat16())
     parts = {part: n * dtype.itemsize for part, n in part_sizes(folder, files).items()}
