@@ -12,6 +12,8 @@ from oracles import images, noise
 from torch.testing import assert_close
 
 import tigerdiff as td
+from tigerdiff.metrics.distances import mean_mmd
+from tigerdiff.pretrained.load import WEIGHTS
 
 SCHEDULE = td.NoiseSchedule.cosine(1000)
 ANGLES = torch.atan2((1 - SCHEDULE.alpha_bar).sqrt(), SCHEDULE.alpha_bar.sqrt())
@@ -116,6 +118,9 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(measure_flow, "BATCH", 8)
     monkeypatch.setattr("train_fast.TIGERS", 16)
     monkeypatch.setattr(measure_flow, "CALLS", (4,))
+    monkeypatch.setattr(
+        measure_flow, "distances", lambda found, known: {"kernel": mean_mmd(found, known)[0]}
+    )
 
     def run(out):
         command = ["measure_flow.py", "--steps", "3", "-n", "20", "--out", str(tmp_path / out)]
@@ -127,7 +132,9 @@ def small(tmp_path, monkeypatch):
 
 
 def test_both_are_trained_measured_and_resumed_exactly(small, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(measure_flow, "METHODS", {"euler": 1})
     whole = small("whole")
+    assert len(whole["rows"]) == 4
     calls, update = [], td.EMA.update
 
     def power_cut(self, model):
@@ -142,7 +149,7 @@ def test_both_are_trained_measured_and_resumed_exactly(small, monkeypatch, tmp_p
             small("parts")
     capsys.readouterr()
     again = small("parts")
-    assert "'frechet'" not in capsys.readouterr().out, "rows that are there are not measured again"
+    assert "'kernel'" not in capsys.readouterr().out, "rows that are there are not measured again"
     assert again["rows"] == whole["rows"] and again["errors"] == whole["errors"]
     weights = {}
     for name in ("v", "velocity"):
@@ -197,3 +204,22 @@ def test_an_untrained_network_errs_by_the_square_of_the_velocity():
         of_v = (2 * t - 1) / ((1 - t) ** 2 + t**2) * xt  # what v = 0 means for u
         assert row["v"] == pytest.approx((of_v - eps + x0).square().mean().item(), rel=1e-4)
     assert velocity_of(model, SCHEDULE)(x0, torch.full((8,), 0.5)).abs().max() == 0
+
+
+def test_what_ships_is_whole_and_of_this_script():
+    """Each network, path and solver in each number of calls, and what chapter 8 says of it."""
+    shipped = json.loads((WEIGHTS / "ddpm-tiger-32/flow_matching.json").read_text())
+    rows = {(*(r[x] for x in ("network", "path", "method")), r["calls"]) for r in shipped["rows"]}
+    planned = {("v", "ddim", "ddim")} | {
+        (*path, method) for path in measure_flow.PATHS for method in measure_flow.METHODS
+    }
+    assert rows == {(*kind, calls) for kind in planned for calls in measure_flow.CALLS}
+    assert len(shipped["rows"]) == len(rows)
+    assert (shipped["seed"], shipped["batch_size"], shipped["learning_rate"]) == (
+        measure_flow.SEED, measure_flow.BATCH, measure_flow.LEARNING_RATE
+    )  # fmt: skip
+    assert shipped["n"] == 256 and len(shipped["errors"]) == 10
+    for training in shipped["training"].values():
+        assert len(training["loss_of_50_steps"]) == shipped["steps"] / 50
+        speed = shipped["steps"] * shipped["batch_size"] / training["seconds"]
+        assert training["images_per_second"] == pytest.approx(speed, rel=1e-3)
