@@ -25,6 +25,9 @@ class Away(torch.Tensor):
     def tolist(self):
         return self.held.tolist()
 
+    def __format__(self, form):
+        return format(self.held, form)
+
     @classmethod
     def __torch_dispatch__(cls, operation, types, args=(), kwargs=None):
         return run(operation, args, kwargs or {})

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import accelerate
+import far_pages
+import nbformat
 import pytest
 import torch
 from far_device import FAR, far_device
@@ -140,6 +142,41 @@ def test_plots_and_pictures_take_tensors_from_there(far):
         points, behind=points, paths=points[None].repeat(2, 1, 1), arrows=(points, points)
     )
     td.show_images(x.reshape(1, 3, 2, 2), titles=["a"], alt="a")
+
+
+GOOD = """
+settings = td.settings(cpu={"n": 2}, gpu={"n": 900})
+network = td.UNet(16, channels=8, multipliers=(1,), attention=()).to(settings.device)
+xT = torch.randn(settings.n, 3, 16, 16)
+assert False
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("td.diffusion_loss(network, schedule, *far(xT, T, xT)).backward()", None),
+        ("*_, end = td.ddim(network, schedule, xT.to(settings.device), steps=2)", None),
+        ("*_, end = td.ddim(network, schedule, xT, steps=2)", "given tensors of two devices"),
+        ("xT.to(settings.device).double()", "no float64"),
+        ("xT.to(settings.device).numpy()", "numpy"),
+    ],
+)
+def test_a_page_that_would_fail_on_a_gpu_is_found(tmp_path, line, fault):
+    sources = [
+        "import torch\nimport tigerdiff as td\nschedule = td.make_schedule('cosine', 50)",
+        GOOD.replace("assert False", "T = torch.tensor([3, 9])\nassert False"),
+        f"far = lambda *x: [part.to(settings.device) for part in x]\n{line}",
+    ]
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "page.ipynb")
+    said = far_pages.faults(tmp_path / "page.ipynb")
+    if fault is None:
+        assert said == []
+    else:
+        (sentence,) = said
+        assert sentence.startswith("cell 2: ") and fault in sentence
+        assert sentence.endswith(f"| {line}")
 
 
 @pytest.fixture
