@@ -46,6 +46,11 @@ class far_device(TorchDispatchMode):
         return super().__exit__(*error)
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        if torch.is_inference_mode_enabled():  # which hands over composed operations whole
+            with self:
+                result = operation.decompose(*args, **(kwargs or {}))
+            if result is not NotImplemented:
+                return result
         return run(operation, args, kwargs or {})
 
 

@@ -157,6 +157,10 @@ assert False
     [
         ("td.diffusion_loss(network, schedule, *far(xT, T, xT)).backward()", None),
         ("*_, end = td.ddim(network, schedule, xT.to(settings.device), steps=2)", None),
+        (
+            "with torch.inference_mode(): td.diffusion_loss(network, schedule, *far(xT, T, xT))",
+            None,
+        ),
         ("*_, end = td.ddim(network, schedule, xT, steps=2)", "given tensors of two devices"),
         ("xT.to(settings.device).double()", "no float64"),
         ("xT.to(settings.device).numpy()", "numpy"),
@@ -164,7 +168,8 @@ assert False
 )
 def test_a_page_that_would_fail_on_a_gpu_is_found(tmp_path, line, fault):
     sources = [
-        "import torch\nimport tigerdiff as td\nschedule = td.make_schedule('cosine', 50)",
+        "if 0:\n    %pip install tigerdiff\nimport torch\nimport tigerdiff as td",
+        "schedule = td.make_schedule('cosine', 50)",
         GOOD.replace("assert False", "T = torch.tensor([3, 9])\nassert False"),
         f"far = lambda *x: [part.to(settings.device) for part in x]\n{line}",
     ]
@@ -175,7 +180,7 @@ def test_a_page_that_would_fail_on_a_gpu_is_found(tmp_path, line, fault):
         assert said == []
     else:
         (sentence,) = said
-        assert sentence.startswith("cell 2: ") and fault in sentence
+        assert sentence.startswith("cell 3: ") and fault in sentence
         assert sentence.endswith(f"| {line}")
 
 
