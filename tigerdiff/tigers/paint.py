@@ -55,7 +55,8 @@ def paint(
     Args:
         attributes: a Tiger, or a sequence of them.
         size: width and height in pixels, 16 to 1024.
-        device: where to paint; devices differ by rounding, 1/255 at most.
+        device: where to: CUDA paints itself, for other GPUs the CPU does; the two differ by
+            rounding, 1/255 at most.
 
     Returns:
         uint8 (3, size, size) for one tiger, (n, 3, size, size) for a sequence; RGB.
