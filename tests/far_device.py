@@ -9,6 +9,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 FAR = torch.device("meta")
+make = torch.tensor
+
+
+def tensor(data, *, dtype=None, device=None):
+    """Make a tensor on the CPU and move it."""
+    return make(data, dtype=dtype).to(device)
 
 
 class Away(torch.Tensor):
@@ -37,18 +43,18 @@ class far_device(TorchDispatchMode):
     """See the module."""
 
     def __enter__(self):
-        self.tensor = make = torch.tensor  # this alone makes a true tensor of the meta device
-        torch.tensor = lambda data, *, dtype=None, device=None: make(data, dtype=dtype).to(device)
+        torch.tensor = tensor  # this alone makes a true tensor of the meta device
         return super().__enter__()
 
     def __exit__(self, *error):
-        torch.tensor = self.tensor
+        torch.tensor = make
         return super().__exit__(*error)
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         if torch.is_inference_mode_enabled():  # which hands over composed operations whole
             with self:
                 result = operation.decompose(*args, **(kwargs or {}))
+            torch.tensor = tensor
             if result is not NotImplemented:
                 return result
         return run(operation, args, kwargs or {})
