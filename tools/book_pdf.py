@@ -23,7 +23,7 @@ STYLE = """
 .bd-sidebar-secondary, .bd-footer, .prev-next-area, .live, .headerlink, .copybtn,
 .toggle-button { display: none !important; }
 .bd-main .bd-content .bd-article-container { max-width: none !important; padding: 0 !important; }
-figure, img, table, .math, fieldset { break-inside: avoid; }
+figure, img, table, .math, fieldset, .cell_input { break-inside: avoid; }
 h1, h2, h3 { break-after: avoid; }
 """
 
