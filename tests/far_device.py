@@ -12,9 +12,9 @@ FAR = torch.device("meta")
 make = torch.tensor
 
 
-def tensor(data, *, dtype=None, device=None):
+def tensor(data, *, device=None, **options):
     """Make a tensor on the CPU and move it."""
-    return make(data, dtype=dtype).to(device)
+    return make(data, **options).to(device)
 
 
 class Away(torch.Tensor):
