@@ -84,6 +84,7 @@ def played():
             )
         )
         stack.enter_context(mock.patch.object(td, "seeded_generator", on_cpu))
+        stack.enter_context(mock.patch("IPython.display.display"))  # whose handle is updated
         yield
 
 
