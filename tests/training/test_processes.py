@@ -187,7 +187,8 @@ def test_torchrun_hands_a_run_to_one_process_and_takes_it_back(tmp_path):
         command += ["--steps", str(steps), *options.split(), *resume]
         subprocess.run(
             [*launched, "--nproc-per-node", "2", "-m", *command],
-            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+            env=os.environ
+            | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)},
             cwd=tmp_path, check=True, timeout=300, capture_output=True,
         )  # fmt: skip
 
