@@ -77,8 +77,15 @@ def kernel_environment(folder: Path, meter: Path, check: bool) -> dict[str, str]
     if check:
         paths = [str(ROOT / "tools/guard"), *filter(None, [os.environ.get("PYTHONPATH")])]
         found |= {"TIGERDIFF_CHECK": "1", "PYTHONPATH": os.pathsep.join(paths)}
-        found["HOME"] = str(folder)
+        found |= {"HOME": str(folder), "TMPDIR": str(temporary_files(folder))}
     return found
+
+
+def temporary_files(folder: Path) -> Path:
+    """Return the folder for the temporary files of all kernels, which a page that ends empties."""
+    place = folder / "temporary"
+    place.mkdir(exist_ok=True)
+    return place
 
 
 def execute(path: Path, folder: Path, check: bool = False) -> tuple[nbformat.NotebookNode, dict]:
@@ -138,7 +145,8 @@ def execute_all(pages: list[str], check: bool) -> list[str]:
             spent = f"{cost['seconds']:7.1f} s{cost['tflop']:9.3f} TFLOP"
             memory = f"{cost['peak_gb']:6.2f} GB" if cost["peak_gb"] else ""
             print(f"{page:32s}{spent}{memory}", flush=True)
-        result["left"] = sorted({*result.get("left", ()), *(x.name for x in folder.iterdir())})
+        left = [x.name for x in [*folder.iterdir(), *temporary_files(folder).iterdir()]]
+        result["left"] = sorted({*result.get("left", ()), *left})
     record.write_text(json.dumps(result, indent=1) + "\n")
     return failed
 
