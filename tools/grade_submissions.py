@@ -3,7 +3,7 @@
 python tools/grade_submissions.py              to _build/grading: all of them, more than a hundred
 python tools/grade_submissions.py --minutes 5  stops after that; the next call continues
 
-Each is handed in by a student of its own, with a variant of its own: to each assignment the
+Each is handed in by a student of its own, all with variant 0, as the tests: to each assignment the
 solution, solutions written differently, the empty student version and each classic mistake, and to
 assignment 2 what does harm. It prints a table with marks, seconds, and the first sentence of each
 report, and stops with an error if marks differ from those that the tests ask for.
@@ -74,10 +74,9 @@ def main() -> None:
     options = parser.parse_args()
     course, until = options.folder.resolve(), time.monotonic() + 60 * options.minutes
     course.mkdir(parents=True, exist_ok=True)
-    roster, results = course / "ids.txt", course / "results.json"
-    if not roster.exists():
-        roster.write_text("".join(f"s{n:03d}\n" for n in range(1, 301)), encoding="utf-8")
-        write_course(course, roster)
+    results = course / "results.json"
+    if not (course / "zips").exists():
+        write_course(course)
     rows = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
     for n, (name, what, notebook, points) in enumerate(submissions(course), start=1):
         if f"s{n:03d}" in rows or time.monotonic() > until:
