@@ -3,15 +3,18 @@
 import json
 import re
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
 from execute_pages import BUILD, listed_pages, source_of
 from light_pages import lightened, single
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 PAGES = listed_pages(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
@@ -352,12 +355,19 @@ def test_the_status_page_lists_every_page_that_ran(built_book):
     assert set(CHAPTERS) <= listed.keys()
     for page, (_, seconds, tflop, *_) in listed.items():
         assert float(seconds.get_text()) == pytest.approx(ran[page]["seconds"], abs=0.6)
-        assert float(tflop.get_text()) == pytest.approx(ran[page]["tflop"], abs=0.006)
+        shown = tflop.get_text().removeprefix("below ")  # "below 0.01" where almost nothing ran
+        assert float(shown) == pytest.approx(ran[page]["tflop"], abs=0.011)
 
 
 def pictures(slider):
     """What can be seen of a slider's pictures, as pixels."""
-    return slider.locator(".tigerdiff-grid").screenshot(animations="disabled")
+    shot = slider.locator(".tigerdiff-grid").screenshot(animations="disabled")
+    return np.asarray(Image.open(BytesIO(shot)).convert("RGB")).astype(int)
+
+
+def alike(a, b):
+    """Whether two screenshots are alike: an enlarged picture may be redrawn a level or two off."""
+    return a.shape == b.shape and abs(a - b).max() <= 4
 
 
 def readout(slider):
@@ -389,16 +399,16 @@ def test_sliders_move_by_keyboard_mouse_and_play(page, browser, site_url):
             visit.tab.keyboard.press("ArrowRight")
             assert handle.input_value() == "1"
             second = pictures(slider)
-            assert second != first
+            assert not alike(second, first)
             visit.tab.keyboard.press("End")
             last = pictures(slider)
-            assert last != first
-            assert last != second
+            assert not alike(last, first)
+            assert not alike(last, second)
 
             box = handle.bounding_box()
             visit.tab.mouse.click(box["x"] + 2, box["y"] + box["height"] / 2)
             assert handle.input_value() == "0"
-            assert pictures(slider) == first
+            assert alike(pictures(slider), first)
 
             play = slider.locator(".tigerdiff-play")
             play.click()
@@ -406,7 +416,7 @@ def test_sliders_move_by_keyboard_mouse_and_play(page, browser, site_url):
                 "input => Number(input.value) >= 2", arg=handle.element_handle()
             )
             play.click()
-            assert pictures(slider) != first
+            assert not alike(pictures(slider), first)
             assert [readout(other) for other in others] == before_elsewhere
         assert visit.foreign == []
         assert visit.errors == []
