@@ -9,6 +9,7 @@ import nbformat
 import pytest
 import report
 import simulate_colab
+import time_weights
 import torch
 import weights_rows
 
@@ -73,6 +74,26 @@ def test_a_conditional_network_is_measured_and_its_card_written(measured, capsys
     capsys.readouterr()
     measure_weights.main()
     assert capsys.readouterr().out == "", "a second call measures nothing again"
+
+
+def test_a_model_is_timed_and_nothing_else_of_it_changes(measured, monkeypatch):
+    folder, out = measured
+    before = [json.loads(path.read_text()) for path in (out, folder / "card.json")]
+    monkeypatch.setattr(sys, "argv", ["time_weights.py"])
+    monkeypatch.setattr(weights_rows, "seconds", lambda *_: 0.25)
+    time_weights.time_model(folder, out)
+    result, card = (json.loads(path.read_text()) for path in (out, folder / "card.json"))
+    assert card["timed"]["command"] == "python tools/time_weights.py"
+    assert set(result["timed"]["seconds_per_call"].values()) == {0.25}
+    rows = card["measures"]
+    assert (rows["ddim 100"]["seconds_per_image"], rows["ddpm 2"]["seconds_per_image"]) == (25, 0.5)
+    for entry in (*before[1]["measures"].values(), *rows.values()):
+        entry.pop("seconds_per_image", None)
+    assert {**before[0], "timed": None} == {**result, "timed": None}
+    assert {**before[1], "timed": None} == {**card, "timed": None}
+    (folder / "card.json").write_text(json.dumps(card | {"sha256": "another"}))
+    with pytest.raises(SystemExit, match="other weights"):
+        time_weights.time_model(folder, out)
 
 
 CHAPTERS = sorted((ROOT / "book").glob("[0-9]*.ipynb"))

@@ -6,7 +6,8 @@ How far its drawings are from painted tigers, with each sampler, number of steps
 mistakes of ``mistakes.py`` cost with the same weights, and what weights cost that were not
 averaged; whether a drawing is a copy of a training picture; and, for a conditional network, how
 often the judge sees what was asked for. Rows that the file has already, of these weights, this seed
-and as many drawings, are kept: a run that was cut off can be resumed.
+and as many drawings, are kept: a run that was cut off can be resumed. Afterwards time_weights.py
+times the model as on a laptop.
 """
 
 import argparse
@@ -18,13 +19,12 @@ from mistakes import MISTAKES
 from picture_sets import REFERENCE_SEED, all_shown, copies, distances, shares
 from report import head, rounded, write
 from safetensors.torch import load_file
-from weights_rows import drawn, for_card, planned, repeated, seconds
+from weights_rows import drawn, for_card, planned, repeated, timed
 
 from tigerdiff import UNet, load_checkpoint, load_pretrained, procedural_tigers
 from tigerdiff.devices import find_device, has_bfloat16
 from tigerdiff.metrics.distances import image_features
 from tigerdiff.pretrained.load import WEIGHTS
-from tigerdiff.sampling import SAMPLERS
 from tigerdiff.training.checkpoints import find_checkpoint
 
 RESULTS = Path(__file__).parent.parent / "bench/results"
@@ -70,9 +70,7 @@ def main() -> None:
         result[part].append(row | rounded(found))
         print(part, result[part][-1], flush=True)
         write(options.out, result)
-    result["seconds_per_call"] = {
-        name: seconds(model, schedule, name, options.precision) for name in SAMPLERS
-    }
+    result["timed"] = timed("python tools/measure_weights.py", model, schedule, options.precision)
     write(options.out, result)
     write(options.folder / "card.json", card | for_card(result))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 from mistakes import MISTAKES, walk
+from report import head
 from torch import Tensor
 
 from tigerdiff import NoiseSchedule, UNet, guided, seeded_generator, to_uint8
@@ -104,9 +105,20 @@ def seconds(model: UNet, schedule: NoiseSchedule, sampler: str, dtype: str) -> f
     return statistics.median(times[1:])
 
 
+def timed(program: str, model: UNet, schedule: NoiseSchedule, dtype: str) -> dict:
+    """Time one call of the network, for one picture, with each sampler; say where."""
+    calls = {name: seconds(model, schedule, name, dtype) for name in SAMPLERS}
+    return head(program) | {"precision": dtype, "seconds_per_call": calls}
+
+
+def how_timed(result: dict) -> dict:
+    """Return what the card says of the timing: command, precision, hardware, torch and date."""
+    return {name: x for name, x in result["timed"].items() if name != "seconds_per_call"}
+
+
 def for_card(result: dict) -> dict:
-    """Return the entries of the card: all rows by title, and how they were measured."""
-    calls = result["seconds_per_call"]
+    """Return the entries of the card: all rows by title, and how they were measured and timed."""
+    calls = result["timed"]["seconds_per_call"]
     rows = {
         f"{row['sampler']} {row['steps']}": row
         | {"seconds_per_image": row["steps"] * calls[row["sampler"]]}
@@ -123,6 +135,7 @@ def for_card(result: dict) -> dict:
     titles = ("sampler", "steps", "eta", "guidance_scale")
     return {
         "measured": {name: result[name] for name in made},
+        "timed": how_timed(result),
         "measures": {
             title: {name: x for name, x in row.items() if name not in titles}
             for title, row in rows.items()
