@@ -10,6 +10,8 @@ from filelock import FileLock
 from playwright.sync_api import sync_playwright
 from serving import serve
 
+import tigerdiff as td
+
 ROOT = Path(__file__).parent.parent
 SLOW = {"built_book", "browser", "alone", "networks"}  # what needs these is left out of make quick
 
@@ -36,6 +38,24 @@ def pytest_runtest_makereport():
         (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
     ]
     return report
+
+
+@pytest.fixture
+def power_cut(monkeypatch):
+    """Return a function that lets the power fail at the given updates of a network's average."""
+
+    def fails(*updates):
+        made, update = [], td.EMA.update
+
+        def updated(self, model):
+            made.append(0)
+            if len(made) in updates:
+                raise KeyboardInterrupt
+            update(self, model)
+
+        monkeypatch.setattr(td.EMA, "update", updated)
+
+    return fails
 
 
 @pytest.fixture(scope="session")

@@ -137,18 +137,9 @@ def small(tmp_path, monkeypatch):
     return run
 
 
-def test_a_distillation_that_was_cut_off_is_resumed_exactly(small, monkeypatch, tmp_path):
+def test_a_distillation_that_was_cut_off_is_resumed_exactly(small, power_cut, tmp_path):
     whole = small("whole")
-    update = td.EMA.update
-    calls = []
-
-    def power_cut(self, model):
-        calls.append(0)
-        if len(calls) in (3, 8):  # in both rounds
-            raise KeyboardInterrupt
-        update(self, model)
-
-    monkeypatch.setattr(td.EMA, "update", power_cut)
+    power_cut(3, 8)  # in both rounds
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             small("parts")

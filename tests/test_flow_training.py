@@ -131,19 +131,13 @@ def small(tmp_path, monkeypatch):
     return run
 
 
-def test_both_are_trained_measured_and_resumed_exactly(small, monkeypatch, tmp_path, capsys):
+def test_both_are_trained_measured_and_resumed_exactly(
+    small, power_cut, monkeypatch, tmp_path, capsys
+):
     monkeypatch.setattr(measure_flow, "METHODS", {"euler": 1})
     whole = small("whole")
     assert len(whole["rows"]) == 4
-    calls, update = [], td.EMA.update
-
-    def power_cut(self, model):
-        calls.append(0)
-        if len(calls) in (2, 6):  # in both trainings
-            raise KeyboardInterrupt
-        update(self, model)
-
-    monkeypatch.setattr(td.EMA, "update", power_cut)
+    power_cut(2, 6)  # in both trainings
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             small("parts")
