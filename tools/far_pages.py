@@ -88,7 +88,7 @@ def played():
         yield
 
 
-class Judged(ast.NodeTransformer):
+class WithoutAssertions(ast.NodeTransformer):
     """A cell without its assertions."""
 
     def visit_Assert(self, node):
@@ -115,7 +115,7 @@ def faults(path):
             if cell.cell_type != "code":
                 continue
             source = re.sub(r"^(\s*)[%!].*", r"\1pass", cell.source, flags=re.M)  # of IPython
-            tree = Judged().visit(ast.parse(source))
+            tree = WithoutAssertions().visit(ast.parse(source))
             try:
                 exec(compile(tree, f"cell {i}", "exec"), names)
             except Exception as error:
