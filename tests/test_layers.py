@@ -2,9 +2,11 @@
 
 import ast
 import importlib
+import io
 import json
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import tigerdiff
@@ -25,6 +27,8 @@ HEAVY = {"torch", "matplotlib", "ipywidgets", "diffusers", "accelerate", "torchv
 HEAVY |= {"huggingface_hub", "httpx", "requests", "transformers"}
 LONG_FILES = 300
 LONG_FUNCTIONS = 60
+CODE = 5500  # lines of the whole package that are no docstring, comment or blank line
+CORE = 850  # lines of all kinds in the three core files
 
 
 def imports(source):
@@ -122,6 +126,34 @@ def test_files_and_functions_are_short():
                 if lines > LONG_FUNCTIONS:
                     long.append(f"{module}.{node.name}: {lines} lines")
     assert not long
+
+
+def code_lines(source):
+    """How many lines of a source hold code: no docstring, comment or blank line."""
+    docs, lines = set(), set()
+    for node in ast.walk(ast.parse(source)):
+        documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            docs |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in silent | {tokenize.ENDMARKER}:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    return len(lines - docs)
+
+
+def test_lines_of_code_are_counted():
+    source = (
+        '"""Head,\nof two lines."""\n\nx = (\n    1,  # one\n\n)  # end\n# alone\ny = """\n\n"""\n'
+    )
+    assert code_lines(source) == 3 + 3
+
+
+def test_the_package_is_small():
+    sources = {module: path.read_text(encoding="utf-8") for module, path in MODULES.items()}
+    assert sum(map(code_lines, sources.values())) <= CODE
+    core = ("diffusion", "sampling", "unet")
+    assert sum(len(sources[module].splitlines()) for module in core) <= CORE
 
 
 def test_import_is_cheap():
