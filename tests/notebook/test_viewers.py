@@ -648,9 +648,16 @@ def test_the_handle_of_one_picture_is_as_wide_as_it(open_page):
     both = compare_slider({"a": frames, "b": frames}, values=[0, 1], alt="x", width=320, wipe=True)
     for shown in (film, timestep_slider(frames, values=[0, 1], alt="x", width=320), both):
         page = open_page(html(shown))
-        picture_box = page.locator("img:visible").first.bounding_box()
-        handle = page.locator(".tigerdiff-controls:has(.tigerdiff-play)").bounding_box()
-        assert (handle["x"], handle["width"]) == (picture_box["x"], picture_box["width"])
+        page.locator(".tigerdiff-play").wait_for()
+        # Both at one moment: the film plays, and hides the picture that was found a moment ago.
+        handle, shown_picture = page.evaluate(
+            """() => [
+              document.querySelector(".tigerdiff-controls:has(.tigerdiff-play)"),
+              [...document.querySelectorAll(".tigerdiff-cell img")].find(e => e.checkVisibility()),
+            ].map((element) => element.getBoundingClientRect()).map(({ x, width }) => [x, width])"""
+        )
+        assert handle == shown_picture
+        assert handle[1] > 100
 
 
 def test_small_pictures_are_enlarged_in_crisp_pixels(open_page):
