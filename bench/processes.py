@@ -10,7 +10,7 @@ from bench.timing import rows
 
 ROOT = Path(__file__).parent.parent
 STATEMENTS = {
-    OURS: "import tigerdiff",
+    OURS: "from tigerdiff import NoiseSchedule, UNet, ddim",
     DIFFUSERS: "from diffusers import DDIMScheduler, UNet2DModel",
     LUCIDRAINS: "from denoising_diffusion_pytorch import GaussianDiffusion, Unet",
 }

@@ -46,7 +46,7 @@ def has_bfloat16(device: torch.device | str | None = None) -> bool:
         device: None: the best that is there.
 
     Raises:
-        ValueError: as :func:`find_device`.
+        ValueError: if this machine has no such device.
     """
     if not isinstance(device, torch.device):
         device = find_device(device)

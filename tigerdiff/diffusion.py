@@ -106,7 +106,7 @@ def make_schedule(name: str, T: int) -> NoiseSchedule:
     """Return the noise schedule called "linear" or "cosine".
 
     Raises:
-        ValueError: for another name, or a T that does not suit it.
+        ValueError: for another name, or a T below 21 (linear) or 1 (cosine).
     """
     if name not in ("linear", "cosine"):
         raise ValueError(f"schedule must be 'linear' or 'cosine' (got {name!r})")
@@ -219,7 +219,7 @@ def to_target(
 
     Args:
         schedule: the noise schedule.
-        x0: clean images or latents (B, ...), float32 or float64.
+        x0: clean images in [-1, 1], or latents; (B, ...), float32 or float64.
         eps: the noise that was added, shape and dtype of x0.
         t: times 1 ... T, an int or an integer tensor (B,).
         prediction: ``"eps"`` the noise (Ho et al. 2020, equation 14), ``"x0"`` the clean image, or
@@ -257,13 +257,13 @@ def posterior(
 
     Args:
         schedule: the noise schedule.
-        x0: clean images, or a model's prediction of them, (B, ...), float32 or float64.
+        x0: clean images or a model's prediction of them, (B, ...), float32 or float64, in [-1, 1].
         xt: noised images, shape and dtype of x0.
         t: times 1 ... T, an int or an integer tensor (B,).
         t_prev: earlier times 0 ... t - 1, an int or an integer tensor (B,).
 
     Returns:
-        ``(mean, variance)``: mean has shape and dtype of xt, variance broadcasts against it
+        ``(mean, variance)``; mean has shape and dtype of xt, variance broadcasts against it
         (B, 1, ...). At ``t_prev = 0`` the mean is x0 and the variance 0.
 
     Raises:

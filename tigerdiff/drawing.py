@@ -30,6 +30,9 @@ def guided(model: Callable[..., Tensor], condition: Tensor, guidance_scale: floa
         condition: int64 (B, number of attributes), -1 where an attribute is left open.
         guidance_scale: how far to go beyond the unconditional prediction, any finite number.
 
+    Returns:
+        A model ``(xt, t) -> output``, shape of xt.
+
     Raises:
         ValueError: naming the argument that is not as above.
     """
@@ -67,7 +70,7 @@ def sample(
     seed means the same pictures on every device.
 
     Args:
-        model: a network that predicts from (xt, t), see the module's head.
+        model: a network that predicts from (xt, t), as for :func:`.ddim`.
         schedule: the noise schedule that it was trained with.
         n: number of pictures, at least 1.
         size: their height and width in pixels.

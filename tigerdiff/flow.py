@@ -22,12 +22,12 @@ def straight_line(x0: Tensor, t: Tensor | float, eps: Tensor) -> tuple[Tensor, T
     """Go the share t of the way from image to noise (Esser et al. 2024, equation 13).
 
     Args:
-        x0: clean images (B, ...), float32 or float64.
+        x0: clean images (B, ...), float32 or float64, in [-1, 1].
         t: times 0 ... 1, a number or a float tensor (B,).
         eps: the noise at the other end, shape and dtype of x0.
 
     Returns:
-        ``(xt, u)``: the point ``(1 - t) x0 + t eps`` and its velocity ``eps - x0``, shape of x0.
+        ``(xt, u)``, the point ``(1 - t) x0 + t eps`` and its velocity ``eps - x0``, shape of x0.
 
     Raises:
         ValueError: naming the argument that has a wrong shape, dtype or range.
@@ -91,7 +91,10 @@ def integrate(
 
 
 def flow_time(schedule: NoiseSchedule) -> Tensor:
-    """Return the line's time of equal signal-to-noise ratio for each time of a schedule, (T+1,)."""
+    """Return the line's time of equal signal-to-noise ratio for each time of a schedule.
+
+    Float64 (T+1,), from 0 to below 1; raises ValueError if it is no schedule.
+    """
     check_kind("schedule", schedule, NoiseSchedule)
     signal, noise = schedule.alpha_bar.sqrt(), (1 - schedule.alpha_bar).sqrt()
     return noise / (signal + noise)
@@ -103,6 +106,7 @@ def as_flow(model: Model, schedule: NoiseSchedule, *, clip: bool = True) -> Mode
     On the line xt is smaller by ``hypot(1 - t, t)``; the network is asked at the nearest time that
     it knows. With ``clip`` its x0 is clipped to [-1, 1] as in the samplers, and Euler's method at
     the times ``flow_time(schedule)[timesteps(schedule, n)]`` takes exactly the steps of ``ddim``.
+    Raises ValueError, naming the argument that is of a wrong kind.
     """
     check_model("model", model)
     table = flow_time(schedule)[1:].cpu()

@@ -33,7 +33,7 @@ Generators = torch.Generator | list[torch.Generator] | None
 
 
 class Step(NamedTuple):
-    """State of a sampler: time, noisy images, and the clean images and the noise predicted.
+    """State of a sampler: time t; noisy images xt, predicted x0 and noise eps, each (B, C, H, W).
 
     It holds ``xt = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps``, also where x0 was clipped.
     """
@@ -224,7 +224,7 @@ def heun(
     Karras et al. 2022, algorithm 1, in ``y = xt / sqrt(alpha_bar)`` and ``s = sqrt(1 / alpha_bar -
     1)``. There the flow is ``dy / ds = eps`` (their equations 1 and 3), and a step of Euler is one
     of :func:`ddim`. A corrected step takes two calls and two of the ``steps`` equal parts of the
-    time. One part is left to Euler alone: the last, as in the paper; the first, in which s may
+    time. Single parts are left to Euler alone: the last, as in the paper; the first, in which s may
     fall a thousandfold; and the second if ``steps`` is odd.
 
     Arguments and errors are those of :func:`ddim` with eta = 0, and ``steps`` counts the calls; the

@@ -36,7 +36,7 @@ def train_command(**options: Any) -> None:
     \b
     tigerdiff train --data photos --steps 5000 --out runs/tigers
     tigerdiff train --data painted --image-size 64 --out runs/painted
-    tigerdiff train --data painted --conditional --out runs/asked
+    tigerdiff train --data painted --conditional --out runs/fur
     tigerdiff train --data photos --steps 9000 --out runs/tigers --resume
     torchrun --nproc-per-node 2 -m tigerdiff train ...         on two GPUs
 

@@ -36,7 +36,7 @@ def batches(
         images: uint8 ``(N, 3, H, W)``.
         batch_size: images per batch and process.
         labels: int64 ``(N, A)``, which then come with their images.
-        seed: of the shuffling and flipping.
+        seed: of the shuffling and flipping, 0 ... 2**64 - 1.
         flip: mirror each image left to right with probability 1/2, anew in each epoch.
         start: the first batch to yield.
         rank: number of this process.
@@ -44,8 +44,8 @@ def batches(
         device: where the batches go.
 
     Returns:
-        an endless iterator of float32 ``(batch_size, 3, H, W)`` in [-1, 1]; with ``labels`` of
-        pairs, that and int64 ``(batch_size, A)``.
+        an endless iterator of float32 ``(batch_size, 3, H, W)`` in [-1, 1]; with ``labels``
+        pairs of these and int64 ``(batch_size, A)``.
 
     Raises:
         ValueError: an argument is out of range (at the call, not at the first batch).

@@ -49,13 +49,13 @@ def painted_batches(
 ) -> Iterator[Any]:
     """Yield batches of new tigers without end; batch k is a pure function of the arguments and k.
 
-    The stream is tigers 0, 1, 2 ... of :func:`tigerdiff.procedural_tigers`, each seen once: there
+    The stream is tigers 0, 1, 2 ... of :func:`.procedural_tigers`, each seen once: there
     are no epochs, and nothing is mirrored, so that captions with left and right stay true.
 
     Args:
         size: height and width in pixels, 16 ... 1024.
         batch_size: tigers per batch and process.
-        seed: of the tigers.
+        seed: of the tigers, 0 ... 2**31 - 1.
         start: the first batch to yield.
         rank: number of this process.
         world_size: number of processes.
@@ -64,7 +64,7 @@ def painted_batches(
 
     Returns:
         an endless iterator of float32 ``(batch_size, 3, size, size)`` in [-1, 1]; with
-        ``attributes`` of pairs, that and int64 ``(batch_size, len(attributes))``, the words as
+        ``attributes`` pairs of these and int64 ``(batch_size, len(attributes))``, the words as
         indices into ``CHOICES``.
 
     Raises:
@@ -110,7 +110,7 @@ def render_folder(
         out: a new or empty folder.
         n: number of tigers.
         size: their height and width in pixels, 16 ... 1024.
-        seed: the same seed gives the same tigers.
+        seed: the same seed gives the same tigers, 0 ... 2**31 - 1.
         resume: continue what an earlier call with this size and seed has left in ``out``.
         progress: show a progress bar.
 

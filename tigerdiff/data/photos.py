@@ -88,7 +88,7 @@ def load_photo(source: PathLike | None = None, size: int | None = None) -> Tenso
     A download is bounded in time and in bytes, and kept in the cache once it decodes as a picture.
 
     Args:
-        source: a path, an http(s) address, or None for :func:`tigerdiff.paint_tiger`.
+        source: a path, an http(s) address, or None for :func:`.paint_tiger`.
         size: resize the short side to this and crop the centre square; None keeps the picture, and
             paints the tiger at 512 pixels.
 

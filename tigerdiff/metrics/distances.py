@@ -29,7 +29,7 @@ class KernelDistance(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-    """For each picture the place of its nearest reference, int64 (N,), and float64 (N,) twice."""
+    """Places of the nearest references, int64 (N,); their distances and scores, float64 (N,)."""
 
     reference: Tensor
     distance: Tensor
@@ -81,17 +81,17 @@ def kernel_distance(
 ) -> KernelDistance:
     """Estimate the squared maximum mean discrepancy between the features of two sets, unbiased.
 
-    The kernel is ``(x . y / D + 1)^3`` for D features, as in the kernel inception distance
-    (Bińkowski et al. 2018), which ``features="inception"`` makes it. Both sets are split at random
-    into disjoint subsets, which are independent of each other: the standard error of their mean is
-    honest (Zaremba et al. 2013).
+    Gretton et al. 2012, eq. 3, with the kernel ``(x . y / D + 1)^3`` for D features, as in the
+    kernel inception distance (Bińkowski et al. 2018), which ``features="inception"`` makes it. Both
+    sets are split at random into disjoint subsets, which are independent of each other: the
+    standard error of their mean is honest (Zaremba et al. 2013).
 
     Args:
         images_a: uint8 (N, 3, S, S), at least 2 for each subset.
         images_b: uint8 (M, 3, R, R), the other set.
         features: as in :func:`frechet_distance`, with its errors.
         subsets: number of subsets, at least 2. More of them make each estimate less exact.
-        seed: of the split.
+        seed: of the split, 0 ... 2**64 - 1.
 
     Returns:
         ``(distance, standard_error)``. For equal distributions the distance is 0 on average at any
@@ -147,7 +147,7 @@ def crops(images: Tensor, size: int = 64, *, each: int = 8, seed: int = 0) -> Te
         images: (N, 3, H, W), H and W at least ``size``.
         size: side of the squares in pixels.
         each: squares per picture, at least 1.
-        seed: of the places.
+        seed: of the places, 0 ... 2**64 - 1.
 
     Returns:
         (each * N, 3, size, size) of the same type and on the same device.

@@ -18,7 +18,7 @@ ROWS, COLUMNS = 22, 30
 
 
 def eye_difference(images: Tensor) -> Tensor:
-    """Measure by how much the two eyes of each tiger differ that should be alike.
+    """Measure how much the two eyes of each tiger differ.
 
     The judge reads pose, gaze, light and fur. From these the painter knows where the eyes are, and
     paints what an equal tiger's eyes look like. Both eyes are cut out upright and the left one is

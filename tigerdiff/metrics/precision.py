@@ -30,12 +30,12 @@ def precision_recall(
     Args:
         drawn: uint8 (N, 3, S, S), N > k.
         real: uint8 (M, 3, R, R), M > k; N and M, and S and R, should be equal.
-        features: as in :func:`frechet_distance`.
+        features: as in :func:`.frechet_distance`.
         k: which neighbour, at least 1.
 
     Raises:
         ValueError: the pictures or ``k`` are not as above.
-        ImportError, ConnectionError: as :func:`frechet_distance`.
+        ImportError, ConnectionError: as :func:`.frechet_distance`.
     """
     whole_number("k", k, 1)
     a = image_features(checked(drawn, "drawn", k + 1), features)

@@ -22,7 +22,7 @@ def judge(images: Tensor) -> dict[str, Any]:
         images: uint8 (N, 3, S, S).
 
     Returns:
-        By attribute: for one of words ("fur" ...) a list of N words, such as ``["white",
+        A dict by attribute; for one of words ("fur" ...) a list of N words, such as ``["white",
         "orange"]``; for one of numbers ("gaze_x" ...) float32 (N,) in its own unit, on the CPU.
 
     Raises:
@@ -42,7 +42,7 @@ def judge(images: Tensor) -> dict[str, Any]:
 def log_probability(images: Tensor, **words: str) -> Tensor:
     """Return the logarithm of the probability that the judge gives to attributes of tigers.
 
-    Its gradient by the pictures is what classifier guidance needs (Dhariwal & Nichol 2021,
+    Classifier guidance needs its gradient with respect to the pictures (Dhariwal & Nichol 2021,
     section 4).
 
     Args:
@@ -75,14 +75,15 @@ def prompt_accuracy(images: Tensor, attributes: Sequence[Asked]) -> dict[str, fl
 
     Args:
         images: uint8 (N, 3, S, S).
-        attributes: what was asked of each image: a :class:`Tiger`, or a dict that names only some
+        attributes: what was asked of each image: a :class:`.Tiger`, or a dict that names only some
             attributes, such as ``{"fur": "white"}``; then only those are judged.
 
     Returns:
         The share of right ones, 0 to 1, by attribute, among the images that were asked for it.
 
     Raises:
-        ValueError: the entries are not as many as the images, or one names what tigers lack.
+        ValueError: the entries are not as many as the images, or one names an unknown attribute or
+            word.
     """
     check_kind("attributes", attributes, list, tuple)
     n, entries = len(checked(images, "images", 1)), len(attributes)

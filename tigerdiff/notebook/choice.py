@@ -41,7 +41,7 @@ def two_way_choice(
     nothing.
 
     Args:
-        real: N pictures as in :func:`show_images`, all of one size.
+        real: N pictures as in :func:`.show_images`, all of one size.
         drawn: as many pictures of the same size; the k-th of both make a pair.
         alt: what each real picture shows, and what each drawn one shows, found in the same way
             for both, so that the words do not give the answer.

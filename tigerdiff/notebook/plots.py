@@ -1,6 +1,6 @@
 """The three kinds of diagram that the chapters draw, so that their cells can stay short.
 
-Each returns a matplotlib figure, for :func:`tigerdiff.show_images` or as a slider's frame.
+Each returns a matplotlib figure, for :func:`.show_images` or as a slider's frame.
 """
 
 from __future__ import annotations

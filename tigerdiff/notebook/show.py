@@ -118,7 +118,7 @@ def compare_slider(
         values: what the slider moves over, as in `timestep_slider`.
         alt: what the pictures show; the name of the track and the value are added to it.
         wipe: lay two tracks over each other, with a divider that is dragged on the picture.
-        options: as of `timestep_slider`, but ``titles``.
+        options: as of `timestep_slider`, except ``titles``.
 
     Raises:
         ValueError: for a wrong shape, dtype, length or value, naming the argument.
@@ -179,7 +179,7 @@ def player(
         films: name -> frames, equally many in each; a button for each name chooses the film.
         alt: what the films show; the name and the value are added to it.
         values: the value of each frame; by default 1, 2, 3, ...
-        options: as of `timestep_slider`, but ``titles`` and ``start``.
+        options: as of `timestep_slider`, except ``titles`` and ``start``.
 
     Raises:
         ValueError: for a wrong shape, dtype or length, naming the argument.

@@ -41,7 +41,7 @@ def load_pretrained(name: str | Path, *, revision: str | None = None) -> tuple[U
 
     Args:
         name: a folder that :func:`save_pretrained` or :func:`export_run` wrote; a run's folder or
-            a checkpoint, as for :func:`tigerdiff.load_checkpoint`; a shipped model, such as
+            a checkpoint, as for :func:`.load_checkpoint`; a shipped model, such as
             "ddpm-tiger-64"; or "owner/name" on the Hugging Face Hub, which is downloaded once
             (safetensors only, at most 2 GiB, checked against the hashes that the Hub states).
             What exists as a folder here is taken for that.
@@ -93,7 +93,7 @@ def save_pretrained(
         model: the network, as a rule with averaged weights.
         folder: where to; files of those names are replaced.
         schedule: "linear" or "cosine".
-        T: number of noise levels.
+        T: number of noising steps.
         card: how it was trained, JSON-able. If its "data" is "painted", its "seed" and its number
             of "images" say which tigers were seen, and ``tigerdiff evaluate`` looks for copies.
 
@@ -138,7 +138,7 @@ def export_run(run: str | Path, folder: str | Path, card: dict[str, Any] | None 
         The folder.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`tigerdiff.load_checkpoint`.
+        FileNotFoundError, ValueError: as :func:`.load_checkpoint`.
     """
     check_kind("card", card, dict, type(None))
     checkpoint = runs.find_checkpoint(check_path("run", run))

@@ -59,7 +59,7 @@ def load_pipeline(name: str | Path = "auto", device: str | torch.device | None =
         name: "auto", Stable Diffusion 1.5 if this machine has a GPU with room and the model has
             been downloaded before, else the miniature and what to do for the full model; "mini",
             the miniature, which is part of tigerdiff; a folder that ``save_pretrained`` wrote; or
-            "owner/name" or "owner/name@revision" on the Hugging Face Hub, as
+            ``"owner/name"`` or ``"owner/name@revision"`` on the Hugging Face Hub, as
             ``AutoPipelineForText2Image`` takes it (Stable Diffusion 1 to 3, SDXL, FLUX), which is
             downloaded after its size and licence are printed, and checked against the hashes that
             the Hub states. What exists as a folder here comes first.
@@ -70,7 +70,7 @@ def load_pipeline(name: str | Path = "auto", device: str | torch.device | None =
         printed sentence says so.
 
     Raises:
-        FileNotFoundError, ConnectionError, PermissionError: as :func:`tigerdiff.load_pretrained`.
+        FileNotFoundError, ConnectionError, PermissionError: as :func:`.load_pretrained`.
         MemoryError: it needs more memory than is free.
         ValueError: it is damaged or no pipeline, or there is no such revision or device.
         ImportError: diffusers, transformers or accelerate is missing.

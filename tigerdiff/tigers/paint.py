@@ -32,7 +32,7 @@ def procedural_tigers(
         size: width and height in pixels, 16 to 1024.
         seed: of the series, 0 to 2**31 - 1.
         device: where to paint.
-        start: number of the first one in the series, as in :func:`tigerdiff.series`.
+        start: number of the first one in the series, as in :func:`.series`.
 
     Returns:
         Pictures, uint8 (n, 3, size, size) on the device, and their attributes.
@@ -109,7 +109,13 @@ def paint(
 def paint_tiger(size: int = 512) -> Tensor:
     """Paint the course's own tiger, `Tiger()`, a portrait in the jungle, as :func:`paint` does.
 
+    Args:
+        size: width and height in pixels, 16 ... 1024.
+
     Returns:
         uint8 (3, size, size), RGB.
+
+    Raises:
+        ValueError: if size is out of range.
     """
     return paint(Tiger(), size)

@@ -68,7 +68,7 @@ def stream(
     """Return batches without end: float32 (B, 3, S, S) in [-1, 1], and int64 (B, A) or None.
 
     ``place`` is ``batch_size``, ``start``, ``rank``, ``world_size`` and ``device``, as for
-    :func:`tigerdiff.batches`.
+    :func:`.batches`.
     """
     endless: Iterator[Any]
     if examples.images is None:

@@ -92,11 +92,11 @@ def train(config: TrainConfig, stop: Event | None = None) -> Generator[TrainStep
     mean over the processes, for all ten. With dropout, torch's global generator is reseeded.
 
     Args:
-        config: see :class:`TrainConfig`.
+        config: see :class:`.TrainConfig`.
         stop: when it is set, training saves a checkpoint after the steps at hand and ends.
 
     Yields:
-        One :class:`TrainStep` per step.
+        One :class:`.TrainStep` per step.
 
     Raises:
         ValueError: if an argument does not fit the images or the run that is resumed, or the

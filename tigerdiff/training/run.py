@@ -231,7 +231,7 @@ class Run:
 
 
 def adamw(network: nn.Module, learning_rate: float) -> torch.optim.AdamW:
-    """Return the optimiser of :func:`tigerdiff.train`."""
+    """Return the optimiser of :func:`.train`."""
     return torch.optim.AdamW(network.parameters(), learning_rate, (0.9, 0.99), fused=True)
 
 
