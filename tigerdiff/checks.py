@@ -37,10 +37,15 @@ def fraction(name: str, value: Any) -> float:
     return real_number(name, value, "at least 0 and below 1", lambda x: 0 <= x < 1)
 
 
-def check_path(name: str, value: Any) -> Path:
-    """Return a path with ~ expanded; raise ValueError, naming the argument, unless it is one."""
+def check_path(name: str, value: Any, *, or_else: str = "") -> Path:
+    """Return a path with ~ expanded; raise ValueError, naming the argument, unless it is one.
+
+    ``or_else`` is what the argument may also be, for the sentence on an address.
+    """
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
         raise ValueError(f"{name} must be a path, not empty (got {in_short(value)})")
+    if "://" in os.fspath(value):
+        raise ValueError(f"{name} must be a path{or_else}, not an address (got {value})")
     try:
         return Path(value).expanduser()
     except RuntimeError:  # of a user who is not known here

@@ -470,6 +470,9 @@ def test_errors_are_one_sentence(finished, photos, tmp_path, tigerdiff_says):
         ([*sample, "--out", tmp_path / "grid.txt"], r"grid\.txt: out must end in"),
         ([*sample, "--out", photos / "tiger0.png" / "grid.png"], r"tiger0\.png is no folder"),
         ([*train, "--data", tmp_path / "no"], "no does not exist"),
+        ([*train, "--data", "https://tiger.test/a"], "data must be a path, not an address"),
+        ([*train, "--out", "s3://tigers/a"], "out must be a path, not an address"),
+        (["sample", "--checkpoint", "https://hub.test/a/b"], "or owner/name on the Hub, not an ad"),
         ([*train, "--data", nothing], "holds no usable picture"),
         ([*train, "--data", "painted", "--image-size", 8], "image_size must be 16 ... 1024 for"),
         (["render", "--out", photos], "photos0 is not empty: choose another out, or .*--resume"),
@@ -539,6 +542,8 @@ def test_a_defect_keeps_its_traceback(finished, monkeypatch, defect, tmp_path):
         (["sample"], "--checkpoint"),
         (["render", "-n", "0"], "-n"),
         (["evaluate", "--images", "x", "-n", "19"], "-n"),
+        (["evaluate", "--images", "https://tiger.test/a"], "not an address"),
+        (["render", "--out", "https://tiger.test/a"], "not an address"),
         (["paint"], "paint"),
     ],
 )

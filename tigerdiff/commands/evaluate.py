@@ -70,7 +70,7 @@ def evaluate_command(
     command, where = typed(["tigerdiff", *sys.argv[1:]]), find_device(device)
     painter = str(where) if where.type == "cuda" else "cpu"
     if checkpoint is not None:
-        check_path("--checkpoint", checkpoint)
+        check_path("--checkpoint", checkpoint, or_else=" or owner/name on the Hub")
     folder = None if checkpoint is None else find_pretrained(checkpoint)
     pictures.check_reference(reference, folder)  # before the work, not after it
     results.check_out(out, command)

@@ -60,6 +60,8 @@ def path(text: str) -> Path:
     """Return a path in which ~ is the home folder, also where the shell has left it."""
     if not text:  # of a variable that is not set, and no word for the folder at hand
         raise typer.BadParameter("it is empty")
+    if "://" in str(text):
+        raise typer.BadParameter(f"it must be a path, not an address (got {text})")
     try:
         return Path(text).expanduser()
     except RuntimeError:  # of a user who is not known here

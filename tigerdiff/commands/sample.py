@@ -69,7 +69,7 @@ def sample_command(
     # Check what can fail before the work, not after it.
     words = {"fur": fur, "backdrop": backdrop, "mouth": mouth, "age": age}
     asked = asked_for({name: word for name, word in words.items() if word}, condition or [])
-    check_path("--checkpoint", checkpoint)
+    check_path("--checkpoint", checkpoint, or_else=" or owner/name on the Hub")
     out, where = check_picture_name(out), find_device(device)
     check_place(out)
     if out.exists() and not force:

@@ -150,7 +150,7 @@ def export_run(run: str | Path, folder: str | Path, card: dict[str, Any] | None 
 
 def find_pretrained(name: str | Path, *, revision: str | None = None) -> Path:
     """Return the exported folder or checkpoint of a name as :func:`load_pretrained` takes it."""
-    path = check_path("name", name)
+    path = check_path("name", name, or_else=" or owner/name on the Hub")
     shipped = sorted(folder.name for folder in WEIGHTS.glob("*") if is_exported(folder))
     from_hub = isinstance(name, str) and HUB_ID.fullmatch(name) and not path.exists()
     if revision is not None and not from_hub:

@@ -79,7 +79,9 @@ def load_pipeline(name: str | Path = "auto", device: str | torch.device | None =
     place = find_device(device)
     if name == "auto":
         return _auto(place)
-    folder = MINI_PATH if name == "mini" else check_path("name", name)
+    folder = MINI_PATH
+    if name != "mini":
+        folder = check_path("name", name, or_else=" or owner/name on the Hub")
     if name == "mini" or folder.exists():
         return _load(folder, folder.name, place)
     repo_id, _, revision = str(name).partition("@")
