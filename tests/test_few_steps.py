@@ -115,14 +115,18 @@ def test_each_step_of_the_student_is_learned_equally_often():
         assert part.bincount().tolist() == [8, 8, 8, 8]
 
 
-@pytest.fixture
-def small(tmp_path, monkeypatch):
-    """The recipe with an untrained network of 16 pixels and few updates: returns a runner of it."""
+@pytest.fixture(params=["ddpm-tiger-32", "ddpm-tiger-64"])
+def small(request, tmp_path, monkeypatch):
+    """The recipe with an untrained network of 16 pixels and few updates: returns a runner of it.
+
+    As shipped, the network of 64 pixels is unconditional.
+    """
     torch.manual_seed(0)
-    classes = {"fur": ["orange", "white", "golden", "black"]}
+    name = request.param
+    classes = {"fur": ["orange", "white", "golden", "black"]} if name == "ddpm-tiger-32" else None
     teacher = td.UNet(16, channels=8, multipliers=(1, 2), prediction="v", classes=classes)
     card = {"data": "painted", "seed": 5, "images": 24, "tigers": 24}
-    td.save_pretrained(teacher, tmp_path / "ddpm-tiger-32", card=card)
+    td.save_pretrained(teacher, tmp_path / name, card=card)
     monkeypatch.setattr(train_fast, "WEIGHTS", tmp_path / "shipped")
     monkeypatch.setattr(train_fast, "TIGERS", 16)
     monkeypatch.setattr(train_fast, "ROUNDS", ((8, 4, 4), (4, 2, 4)))
@@ -130,10 +134,11 @@ def small(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(out):
-        monkeypatch.setattr(sys, "argv", ["train_fast.py", "ddpm-tiger-32-fast", "--out", out])
+        monkeypatch.setattr(sys, "argv", ["train_fast.py", f"{name}-fast", "--out", out])
         train_fast.main()
         return [td.load_pretrained(tmp_path / out / f"student-{k}")[0].state_dict() for k in (4, 2)]
 
+    run.name = name
     return run
 
 
@@ -146,12 +151,12 @@ def test_a_distillation_that_was_cut_off_is_resumed_exactly(small, power_cut, tm
     parts = small("parts")
     assert_close(parts, whole, rtol=0, atol=0)
     assert any((whole[0][name] != whole[1][name]).any() for name in whole[0])
-    shipped, schedule = td.load_pretrained(tmp_path / "shipped/ddpm-tiger-32-fast")
+    shipped, schedule = td.load_pretrained(tmp_path / f"shipped/{small.name}-fast")
     assert_close(shipped.state_dict(), whole[0], rtol=0, atol=0)
-    card = td.read_card(tmp_path / "shipped/ddpm-tiger-32-fast")
-    assert card["sampler_steps"] == 4 and card["distilled_from"] == "ddpm-tiger-32"
+    card = td.read_card(tmp_path / f"shipped/{small.name}-fast")
+    assert card["sampler_steps"] == 4 and card["distilled_from"] == small.name
     drawn = td.sample(shipped, schedule, 2, size=16, steps=4, progress=False)
-    teacher = td.load_pretrained(tmp_path / "ddpm-tiger-32")[0]
+    teacher = td.load_pretrained(tmp_path / small.name)[0]
     assert (drawn != td.sample(teacher, schedule, 2, size=16, steps=4, progress=False)).any()
     assert shipped.classes == teacher.classes
 
@@ -167,12 +172,12 @@ def test_students_and_teacher_are_measured_and_the_card_written(small, monkeypat
         "OFF_GRID": (2,),
     }.items():
         monkeypatch.setattr(measure_fast, name, value)
-    command = ["measure_fast.py", "ddpm-tiger-32-fast", "--run", "run", "-n", "20"]
+    command = ["measure_fast.py", f"{small.name}-fast", "--run", "run", "-n", "20"]
     monkeypatch.setattr(sys, "argv", command)
     measure_fast.main()
-    card = td.read_card(tmp_path / "shipped/ddpm-tiger-32-fast")
+    card = td.read_card(tmp_path / f"shipped/{small.name}-fast")
     measures = card["measures"]
-    assert measures == json.loads((tmp_path / "ddpm-tiger-32-fast.json").read_text())["rows"]
+    assert measures == json.loads((tmp_path / f"{small.name}-fast.json").read_text())["rows"]
     assert set(measures) == {
         "teacher 1", "student 4", "student 2", "student 4 in 2", "painted"
     }  # fmt: skip

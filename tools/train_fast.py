@@ -63,7 +63,8 @@ def main() -> None:
     card = read_card(teacher_name)
     config = read_config(find_pretrained(teacher_name))
     device = find_device()
-    images, labels = pool(config["network"]["size"], card["seed"], config["network"]["classes"])
+    classes = config["network"].get("classes") or {}  # none: the teacher is unconditional
+    images, labels = pool(config["network"]["size"], card["seed"], classes)
     teacher, schedule = load_pretrained(teacher_name)
     done = []
     for teacher_steps, steps, updates in ROUNDS:
@@ -108,7 +109,7 @@ def pool(size: int, seed: int, classes: dict[str, list[str]]) -> tuple[Tensor, T
         labels += [
             [words.index(getattr(t, name)) for name, words in classes.items()] for t in tigers
         ]
-    return torch.cat(images), torch.tensor(labels)
+    return torch.cat(images), torch.tensor(labels, dtype=torch.int64)
 
 
 def distil(
