@@ -150,6 +150,15 @@ class Model(NamedTuple):
 # The networks of the page. All were trained with the cosine schedule.
 MODELS = (
     Model("ddpm-tiger-64", "64 pixels", pixel_model, "ddpm-tiger-64"),
+    Model(
+        "ddpm-tiger-64-fast",
+        "64 pixels, in few steps",
+        pixel_model,
+        "ddpm-tiger-64-fast",
+        sampler="ddim",
+        steps=4,
+        guidance_scale=1,
+    ),
     Model("ddpm-tiger-32", "32 pixels, with attributes", pixel_model, "ddpm-tiger-32"),
     Model(
         "ddpm-tiger-32-fast",

@@ -1,6 +1,6 @@
-"""Distil a shipped pixel model into one that draws in a few steps: ddpm-tiger-32-fast.
+"""Distil a shipped pixel model into one that draws in a few steps: ddpm-tiger-64-fast.
 
-python tools/train_fast.py ddpm-tiger-32-fast
+python tools/train_fast.py ddpm-tiger-64-fast
 
 Progressive distillation (Salimans & Ho 2022, algorithm 2): in each round a copy of the network
 learns to do in one DDIM step what the network before needs two for; in the first round, four. What
