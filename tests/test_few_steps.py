@@ -129,7 +129,7 @@ def small(request, tmp_path, monkeypatch):
     td.save_pretrained(teacher, tmp_path / name, card=card)
     monkeypatch.setattr(train_fast, "WEIGHTS", tmp_path / "shipped")
     monkeypatch.setattr(train_fast, "TIGERS", 16)
-    monkeypatch.setattr(train_fast, "ROUNDS", ((8, 4, 4), (4, 2, 4)))
+    monkeypatch.setitem(train_fast.ROUNDS, f"{name}-fast", ((8, 4, 4), (4, 2, 4)))
     monkeypatch.setattr(train_fast, "SAVE_EVERY", 1)
     monkeypatch.chdir(tmp_path)
 

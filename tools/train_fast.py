@@ -42,7 +42,10 @@ from tigerdiff.training.checkpoints import complete_checkpoints, restore
 from tigerdiff.training.loop import drop_condition
 from tigerdiff.training.run import adamw
 
-ROUNDS = ((32, 8, 700), (8, 4, 700), (4, 2, 400), (2, 1, 400))  # steps of both, updates
+ROUNDS = {  # steps of both, updates
+    "ddpm-tiger-32-fast": ((32, 8, 700), (8, 4, 700), (4, 2, 400), (2, 1, 400)),
+    "ddpm-tiger-64-fast": ((32, 8, 700), (8, 4, 1400), (4, 2, 400), (2, 1, 400)),
+}
 SHIPPED = 4  # steps of the student that the package ships
 TIGERS = 8192  # the first of those that the teacher was trained on
 BATCH = 32
@@ -55,7 +58,7 @@ SEED = 1_810_000_000  # of the distillation
 def main() -> None:
     """Go through the rounds, then write weights and card into the package."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=("ddpm-tiger-32-fast", "ddpm-tiger-64-fast"))
+    parser.add_argument("name", choices=ROUNDS)
     parser.add_argument("--out", type=Path, help="the run's folder, default runs/NAME")
     options = parser.parse_args()
     out = options.out or Path("runs") / options.name
@@ -67,7 +70,7 @@ def main() -> None:
     images, labels = pool(config["network"]["size"], card["seed"], classes)
     teacher, schedule = load_pretrained(teacher_name)
     done = []
-    for teacher_steps, steps, updates in ROUNDS:
+    for teacher_steps, steps, updates in ROUNDS[options.name]:
         student = out / f"student-{steps}"
         plan = {name: config[name] for name in ("schedule", "T")} | {
             "seed": SEED + steps, "teacher_steps": teacher_steps, "steps": steps,
