@@ -352,6 +352,7 @@ def test_the_shipped_form_of_a_trained_judge_is_the_same_function(monkeypatch):
             assert low + (high - low) * (x + 1) / 2 == pytest.approx(getattr(tiger, name), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_every_break_is_seen_and_the_stronger_the_farther(fresh):
     n = 512
     real, again = image_features(fresh[0]).split(n)

@@ -125,6 +125,7 @@ def forked(images, tmp_path_factory):
     return folder, json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(
     forked, config, assert_equal_bits
 ):
@@ -144,6 +145,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(
     assert left == [f"step-{step:06d}" for step in (STEPS - 4, STEPS - 2, STEPS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["photos", "painted"])
 def test_two_processes_are_one_with_the_whole_batch(forked, config, tmp_path, monkeypatch, name):
     folder, _ = forked
