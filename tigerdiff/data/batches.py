@@ -44,7 +44,7 @@ def batches(
         device: where the batches go.
 
     Returns:
-        an endless iterator of float32 ``(batch_size, 3, H, W)`` in [-1, 1]; with ``labels``
+        an endless iterator of float32 ``(batch_size, 3, H, W)`` in [-1, 1]; with ``labels``,
         pairs of these and int64 ``(batch_size, A)``.
 
     Raises:

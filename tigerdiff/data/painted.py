@@ -64,7 +64,7 @@ def painted_batches(
 
     Returns:
         an endless iterator of float32 ``(batch_size, 3, size, size)`` in [-1, 1]; with
-        ``attributes`` pairs of these and int64 ``(batch_size, len(attributes))``, the words as
+        ``attributes``, pairs of these and int64 ``(batch_size, len(attributes))``, the words as
         indices into ``CHOICES``.
 
     Raises:
