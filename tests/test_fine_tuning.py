@@ -5,14 +5,18 @@ import json
 import math
 from copy import deepcopy
 
+import nbformat
 import pytest
 import torch
-from measure_lora import OUT, RANKS, RUNS, page
+from measure_lora import OUT, PAGE, RANKS, RUNS, page
 from peft import LoraConfig
 from peft.tuners.lora import Linear as PeftLinear
 from safetensors.torch import load_file
 from torch import nn
 from torch.testing import assert_close
+from torchvision.transforms.functional import to_pil_image
+
+from tigerdiff.pretrained.stable_diffusion import FULL
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +167,37 @@ def test_training_lowers_the_loss(whole, dtype):
         after = whole.td.diffusion_loss(model, schedule, x0, t, eps, c)
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in weights)
     assert after < before
+
+
+@pytest.mark.slow
+def test_the_cell_for_the_full_model_learns_from_a_folder_of_photos(whole, tmp_path, monkeypatch):
+    """The page's cell, with smaller pictures and fewer steps; the miniature plays the model."""
+    (cell,) = (x for x in nbformat.read(PAGE, as_version=4).cells if x.id == "ft-full")
+    source = cell.source
+    for asked, here in {
+        "torch.cuda.is_available() and ": "",
+        "folder, 512": "folder, 64",
+        "range(8)": "range(1)",
+        "prompts * 8": "prompts",
+        "steps=400": "steps=3",
+        'output_type="pt"': 'output_type="pt", num_inference_steps=2',
+    }.items():
+        assert asked in source
+        source = source.replace(asked, here)
+    loaded, known = [], whole.td.load_pipeline
+
+    def load(name):
+        loaded.append(name)
+        return known("mini", "cpu")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(whole.td, "load_pipeline", load)
+    (tmp_path / "my_photos").mkdir()
+    for k, photo in enumerate(whole.td.procedural_tigers(3, 96, seed=4)[0]):
+        to_pil_image(photo).save(tmp_path / f"my_photos/{k}.jpg")
+    found = dict(vars(whole))
+    exec(compile(source, "<ft-full>", "exec"), found)
+    assert loaded == [FULL]
+    assert found["picture"].shape == (1, 3, 64, 64)
+    trained = load_file(tmp_path / "my_lora.safetensors")
+    assert max(x.abs().max() for name, x in trained.items() if "lora_B" in name) > 0
