@@ -87,6 +87,19 @@ def test_show_images_holds_every_picture():
         assert len({p["alt"] for p in pictures}) == count
 
 
+def test_rows_of_pictures_have_one_title_each():
+    rows = [torch.stack([picture(k + j) for j in range(3)]) for k in (0, 3)]
+    text = html(show_images(rows, alt=["Tigers", "Noise"], titles=["first row", "second row"]))
+    pictures = Elements(text).named("img")
+    assert [p["alt"] for p in pictures[2:4]] == ["Tigers: 3 of 3", "Noise: 1 of 3"]
+    assert len(pictures) == 6
+    assert text.index(pictures[2]["src"]) < text.index("first row</p>")
+    assert text.index("first row</p>") < text.index(pictures[3]["src"])
+    assert "--n:3;" in text
+    with pytest.raises(ValueError, match=r"images must be rows of one length, got \[3, 1\]"):
+        show_images([rows[0], picture(0)], alt="x")
+
+
 def test_small_pictures_are_exact_and_float_range_is_declared():
     x = picture(0)
     (shown,) = Elements(html(show_images(x, alt="x"))).named("img")

@@ -189,24 +189,33 @@ def fewer(columns: int) -> int:
 
 
 def grid_html(
-    pictures: list[Picture], alts: list[str], titles: list[str], columns: int, alone: bool = False
-) -> str:
-    """Return pictures with titles as a grid in HTML, all but the first hidden if ``alone``."""
+    pictures: list[Picture], alts: list[str], titles: list[str], columns: int, alone: bool = False,
+    length: int = 1,
+) -> str:  # fmt: skip
+    """Return pictures with titles as a grid in HTML, all but the first hidden if ``alone``.
+
+    An alt text and a title are those of so many pictures as ``length`` says, a row.
+    """
     widest = max(picture.width for picture in pictures)
     drawn = any(picture.drawn for picture in pictures)
     aspect = max(picture.image.width / picture.image.height for picture in pictures)
-    narrowest = 16 if drawn else (6 if any(titles) else 4.5) * max(1, aspect)  # strips need more
+    least = 5.25 if length > 1 else 6 if any(titles) else 4.5
+    narrowest = 16 if drawn else least * max(1, aspect)  # strips need more
     cells = []
-    for k, (picture, alt, title) in enumerate(zip(pictures, alts, titles, strict=True)):
+    for k, picture in enumerate(pictures):
+        row, place = divmod(k, length)
+        alt = alts[row] if length == 1 else f"{alts[row]}: {place + 1} of {length}"
+        title = titles[row] if place == length - 1 else ""
         name = "pixels" if picture.hard else "drawn" if picture.inverts else ""
         kind = f' class="tigerdiff-{name}"' if name else ""
         under = f'<p class="tigerdiff-title">{escape(title)}</p>' if title else ""
         width, height = picture.image.size
         own = f' style="--own:{picture.width}px"' if picture.width < widest else ""
         hidden = " hidden" if alone and k > 0 else ""
+        ends = f"</div>{under}" if length > 1 else f"{under}</div>"
         cells.append(
             f'<div class="tigerdiff-cell"{own}{hidden}><img{kind} src="{picture.uri}" '
-            f'alt="{escape(alt)}" width="{width}" height="{height}" decoding="sync">{under}</div>'
+            f'alt="{escape(alt)}" width="{width}" height="{height}" decoding="sync">{ends}'
         )
     half = fewer(columns)
     style = f"--n:{columns};--half:{half};--quarter:{fewer(half)};--w:{widest}px"

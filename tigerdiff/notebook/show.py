@@ -37,11 +37,12 @@ def show_images(
 
     Args:
         images: uint8 (N,3,H,W) or (3,H,W), or float in [-1, 1] (what lies outside is clamped), or a
-            list of pictures (3,H,W) or matplotlib figures, sizes may differ.
-        alt: what the picture shows, for readers who cannot see it; or one text per picture.
-        titles: a short text under each picture.
+            list of pictures (3,H,W) or matplotlib figures, sizes may differ; or a list of rows of
+            as many pictures each, (K,3,H,W).
+        alt: what the picture shows, for readers who cannot see it; or one text per picture or row.
+        titles: a short text under each picture or row.
         columns: pictures per row on a wide screen; by default up to five in one row, more in a
-            square.
+            square. Rows keep their length.
         width: width of each picture on the page in CSS pixels; by default its own, small ones
             enlarged to about 160.
         caption: a sentence under the whole grid.
@@ -51,16 +52,21 @@ def show_images(
     Raises:
         ValueError: for a wrong shape, dtype, length or an empty `alt`, naming the argument.
     """
-    listed = picture_list(images, "images")
-    pictures = [to_picture(image, "images", width, pixelated) for image in listed]
+    rows = [picture_list(image, "images") for image in picture_list(images, "images")]
+    pictures = [to_picture(image, "images", width, pixelated) for row in rows for image in row]
     if not pictures:
         raise ValueError("images is empty: give at least one picture")
-    if columns is None:
+    length = len(rows[0])
+    if any(len(row) != length for row in rows):
+        raise ValueError(f"images must be rows of one length, got {[len(row) for row in rows]}")
+    if length > 1:
+        columns = length
+    elif columns is None:
         columns = len(pictures) if len(pictures) <= 5 else math.ceil(math.sqrt(len(pictures)))
     whole_number("columns", columns, 1)
-    alts, names = checked_texts(alt, titles, len(pictures))
+    alts, names = checked_texts(alt, titles, len(rows))
     columns, text = min(columns, len(pictures)), f"{len(pictures)} pictures: {alts[0]}"
-    html = figure_html(grid_html(pictures, alts, names, columns), caption)
+    html = figure_html(grid_html(pictures, alts, names, columns, length=length), caption)
     return Shown(html, text, png_sheet(pictures, columns))
 
 
