@@ -50,6 +50,7 @@ from tigerdiff.data.files import replacing
 from tigerdiff.devices import has_bfloat16
 from tigerdiff.metrics.judge import shipped_judge
 from tigerdiff.tigers.tiger import Tiger
+from tigerdiff.training.loop import stratified_times
 from tigerdiff.training.run import adamw
 
 NAME = "mini-sd-tiger"
@@ -71,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs") / NAME)
     parser.add_argument("--vae-steps", type=int, default=24_000)
-    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="of this call, at most")
     parser.add_argument("--compile", action="store_true", help="needs a C++ compiler on a CPU")
     options = parser.parse_args()
@@ -196,7 +197,7 @@ def train_denoiser(
         ]
         x0 = latents[chosen]
         eps = torch.randn(x0.shape, generator=generator)
-        t = torch.randint(noising.config.num_train_timesteps, (BATCH,), generator=generator)
+        t = stratified_times(noising.config.num_train_timesteps, BATCH, generator) - 1
         xt, v = noising.add_noise(x0, eps, t), noising.get_velocity(x0, eps, t)
         tokens = tokenizer(words, padding="max_length", truncation=True, return_tensors="pt")
         out = predict(nets, xt.to(DEVICE), t.to(DEVICE), tokens.input_ids.to(DEVICE))
