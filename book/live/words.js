@@ -76,7 +76,7 @@ function mountWords(root) {
   const menus = Object.entries(MENUS).map(([label, values]) => choice(label, Object.keys(values).map((name) => [name, name])));
   const chosen = () => Object.fromEntries(Object.keys(MENUS).map((label, k) => [label, menus[k].value()]));
   const prompt = textField("Prompt", sentence_of(chosen()), model);
-  const negative = textField("Negative prompt", "", model, "what not to draw, for instance: a tiger in the water");
+  const negative = textField("Negative prompt", "", model, "such as: a tiger in the water");
   for (const { control } of menus) {
     control.addEventListener("change", () => {
       prompt.set(sentence_of(chosen()));
