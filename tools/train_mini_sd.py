@@ -5,7 +5,7 @@ python tools/train_mini_sd.py --compile
 A latent diffusion model (Rombach et al. 2022) made of diffusers' and transformers' own classes,
 small, and saved as an ordinary StableDiffusionPipeline: 256 pixels, 32 x 32 latents. Painted tigers
 and their captions alone, without two combinations that are held out, to see whether it composes.
-First the autoencoder (mini_autoencoder.py); then all tigers are painted and encoded once; then text
+First the autoencoder (mini_autoencoder.py); then tigers are painted and encoded once; then text
 encoder and U-Net together, on these latents. What has been trained is in --out: the same command
 continues from there, exactly, also after SIGINT and SIGTERM, which end it after a step. It takes a
 GPU where there is one, else the CPU: in the background, at low priority,
@@ -56,6 +56,7 @@ from tigerdiff.training.run import adamw
 NAME = "mini-sd-tiger"
 TARGET = Path(__file__).parent.parent / "tigerdiff/pretrained/weights" / NAME
 TIGERS = 40_960  # in the pool, before the held out ones are taken away
+ENCODED = 20_480  # of those left, whose latents the denoiser learns
 SEED = 1_900_000_000  # of the tigers and of the training, far from what anyone looks at
 HELD_OUT = ({"fur": "black", "backdrop": "snow"}, {"mouth": "roaring", "backdrop": "water"})
 LATENT = SIZE // 8  # numbers along a side of a latent
@@ -87,6 +88,7 @@ def main() -> None:
     tigers = [tiger for tiger in series(TIGERS, SEED) if not held_out(tiger)]
     tokenizer = make_tokenizer(options.out / "tokenizer")
     vae, vae_steps = train_autoencoder(tigers, options, over)
+    tigers = tigers[:ENCODED]
     latents = encode(vae, tigers, options.out, over)
     scale = 1 / latents.std().item()
     nets, steps = train_denoiser(latents * scale, tigers, tokenizer, options, over)
