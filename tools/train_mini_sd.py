@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs") / NAME)
     parser.add_argument("--vae-steps", type=int, default=24_000)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4500)
     parser.add_argument("--decoder-steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="of this call, at most")
     parser.add_argument("--compile", action="store_true", help="needs a C++ compiler on a CPU")
