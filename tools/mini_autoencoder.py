@@ -2,8 +2,7 @@
 
 First on crops, which are cheap and unlike each other, by L1, edges and a little KL; then on whole
 pictures, whose normalisation is that of use, with the features of the judge as well (a perceptual
-loss, Johnson et al. 2016), looked at in tiles of 64 pixels at full size. At last the decoder alone
-learns to decode the means, without the noise that made latents close together.
+loss, Johnson et al. 2016), looked at in tiles of 64 pixels at full size.
 """
 
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from contextlib import AbstractContextManager
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 
 from tigerdiff import crops, paint, seeded_generator, series, to_float
 from tigerdiff.metrics.judge import Judge
@@ -51,33 +50,15 @@ def autoencoder_loss(
     judge: Judge | None,
     autocast: Callable[[], AbstractContextManager],
 ) -> Tensor:
-    """Return the loss of the decoded pictures and KL."""
+    """Return L1 + L1 of the edges + KL, and the mean squared error of the features of the judge."""
     with autocast():
         latent = vae.encode(x).latent_dist
     z = latent.mean.float() + latent.std.float() * noise
     with autocast():
         out = vae.decode(z).sample
-    return picture_loss(out.float(), x, judge) + KL * latent.kl().float().mean() / noise[0].numel()
-
-
-def decoder_loss(
-    decoder: nn.ModuleList,
-    z: Tensor,
-    x: Tensor,
-    judge: Judge,
-    autocast: Callable[[], AbstractContextManager],
-) -> Tensor:
-    """Return the loss of pictures decoded from latents (N, C, S/8, S/8) by two layers in turn."""
-    first, second = decoder
-    with autocast():
-        out = second(first(z))
-    return picture_loss(out.float(), x, judge)
-
-
-def picture_loss(out: Tensor, x: Tensor, judge: Judge | None) -> Tensor:
-    """Return L1 + L1 of the edges, and the mean squared error of the features of the judge."""
+    out, kl = out.float(), latent.kl().float().mean() / noise[0].numel()
     edges = sum((out.diff(dim=d) - x.diff(dim=d)).abs().mean() for d in (2, 3))
-    loss = (out - x).abs().mean() + edges
+    loss = (out - x).abs().mean() + edges + KL * kl
     if judge is not None:
         loss = loss + FEATURES * F.mse_loss(judge.features(tiles(out)), judge.features(tiles(x)))
     return loss

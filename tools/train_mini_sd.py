@@ -6,14 +6,13 @@ A latent diffusion model (Rombach et al. 2022) made of diffusers' and transforme
 small, and saved as an ordinary StableDiffusionPipeline: 256 pixels, 32 x 32 latents. Painted tigers
 and their captions alone, without two combinations that are held out, to see whether it composes.
 First the autoencoder (mini_autoencoder.py); then tigers are painted and encoded once; then text
-encoder and U-Net together, on these latents; at last the decoder once more, alone. What has been
-trained is in --out: the same command continues from there, exactly, also after SIGINT and SIGTERM,
-which end it after a step. It takes a GPU where there is one, else the CPU: in the background, at
-low priority, OMP_NUM_THREADS=1 nice -n 19 python tools/train_mini_sd.py --compile
+encoder and U-Net together, on these latents. What has been trained is in --out: the same command
+continues from there, exactly, also after SIGINT and SIGTERM, which end it after a step. It takes a
+GPU where there is one, else the CPU: in the background, at low priority,
+OMP_NUM_THREADS=1 nice -n 19 python tools/train_mini_sd.py --compile
 """
 
 import argparse
-import copy
 import json
 import math
 import signal
@@ -34,7 +33,6 @@ from mini_autoencoder import (
     SIZE,
     WHOLE_FROM,
     autoencoder_loss,
-    decoder_loss,
     examples,
     new_autoencoder,
     psnr,
@@ -64,7 +62,6 @@ HELD_OUT = ({"fur": "black", "backdrop": "snow"}, {"mouth": "roaring", "backdrop
 LATENT = SIZE // 8  # numbers along a side of a latent
 TEXT, CHANNELS, BATCH = 128, (64, 128, 192), 64  # width of text encoder; channels, batch of U-Net
 LEARNING_RATE, SAVE_EVERY = 1e-3, 250  # the rate falls to a hundredth in a straight line
-DECODER_RATE = 3e-4  # when it is trained once more
 PART = 1024  # tigers that are painted, encoded and written together
 DROPPED = 0.1  # share of captions replaced by "", for guidance (Ho & Salimans 2022)
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -77,7 +74,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs") / NAME)
     parser.add_argument("--vae-steps", type=int, default=24_000)
     parser.add_argument("--steps", type=int, default=4500)
-    parser.add_argument("--decoder-steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="of this call, at most")
     parser.add_argument("--compile", action="store_true", help="needs a C++ compiler on a CPU")
     options = parser.parse_args()
@@ -96,7 +92,6 @@ def main() -> None:
     latents = encode(vae, tigers, options.out, over)
     scale = 1 / latents.std().item()
     nets, steps = train_denoiser(latents * scale, tigers, tokenizer, options, over)
-    decoder_steps = train_decoder(vae, tigers, options, over)
     vae.register_to_config(scaling_factor=scale)
     pipeline = StableDiffusionPipeline(
         **nets, vae=vae, tokenizer=tokenizer, scheduler=scheduler(), safety_checker=None,
@@ -110,7 +105,6 @@ def main() -> None:
         "tigers": len(tigers),
         "held_out": HELD_OUT,
         "vae_steps": vae_steps,
-        "decoder_steps": decoder_steps,
         "steps": steps,
         "images_seen": {"unet": steps * BATCH},
     }
@@ -143,31 +137,6 @@ def train_autoencoder(
         return measured(vae, x, noise, judge if whole else None, autocast)
 
     return fit("vae", vae, loss, options.vae_steps, 100, options, over, psnr)
-
-
-def train_decoder(
-    vae: AutoencoderKL, tigers: list[Tiger], options: argparse.Namespace, over: Callable[[], bool]
-) -> int:
-    """Train the decoder further, on whole pictures; latents stay as they are. Return the steps."""
-    judge = shipped_judge(DEVICE)
-    measured = torch.compile(decoder_loss) if options.compile else decoder_loss
-
-    def loss(decoder: nn.ModuleList, step: int) -> Tensor:
-        x = examples(tigers, step, True, SEED + 2).to(DEVICE)
-        with torch.no_grad(), autocast():
-            z = vae.encode(x).latent_dist.mean.float()
-        return measured(decoder, z, x, judge, autocast)
-
-    def put(decoder: nn.ModuleList) -> float:
-        vae.post_quant_conv, vae.decoder = decoder
-        return psnr(vae)
-
-    decoder = copy.deepcopy(nn.ModuleList([vae.post_quant_conv, vae.decoder])).requires_grad_(True)
-    decoder, steps = fit(
-        "decoder", decoder, loss, options.decoder_steps, 100, options, over, put, DECODER_RATE
-    )
-    put(decoder)
-    return steps
 
 
 @torch.inference_mode()
@@ -250,18 +219,18 @@ def scheduler() -> DDIMScheduler:
 def fit(
     name: str, network: nn.Module, loss: Callable[[nn.Module, int], Tensor], steps: int,
     warmup: int, options: argparse.Namespace, over: Callable[[], bool],
-    measure: Callable[[nn.Module], float] | None = None, learning_rate: float = LEARNING_RATE,
+    measure: Callable[[nn.Module], float] | None = None,
 ) -> tuple[nn.Module, int]:  # fmt: skip
     """Train; return the averaged network and the steps made; exit, all saved, when it is over."""
     path = options.out / f"{name}.safetensors"
     network.to(DEVICE, memory_format=torch.channels_last)
-    ema, optimizer = EMA(network, 0.999), adamw(network, learning_rate)
+    ema, optimizer = EMA(network, 0.999), adamw(network, LEARNING_RATE)
     if path.exists():
         restore(path, network, ema, optimizer)
     progress = tqdm(range(ema.step, steps), name, total=steps, initial=ema.step, mininterval=30)
     for step in progress:
         rate = min(1, (step + 1) / warmup) * max(0.01, 1 - step / steps)
-        optimizer.param_groups[0]["lr"] = learning_rate * rate
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * rate
         value = loss(network, step)
         optimizer.zero_grad(set_to_none=True)
         value.backward()

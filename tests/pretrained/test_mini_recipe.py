@@ -39,7 +39,6 @@ def recipe(tmp_path, monkeypatch):
         monkeypatch.setattr(train_mini_sd.EMA, "update", counted)
         monkeypatch.setattr(train_mini_sd, "TARGET", tmp_path / out / "export")
         command = ["train_mini_sd.py", "--out", str(tmp_path / out), "--vae-steps=4", "--steps=4"]
-        command.append("--decoder-steps=2")
         monkeypatch.setattr(sys, "argv", command)
         if stop_after is None:
             train_mini_sd.main()
@@ -58,12 +57,11 @@ def test_stopped_twice_it_goes_on_exactly_and_plain_diffusers_draws(recipe):
     whole = recipe("whole")
     recipe("stopped", stop_after=3)  # in the autoencoder's last part
     recipe("stopped", stop_after=3)  # one of the autoencoder, two of the denoiser
-    recipe("stopped", stop_after=3)  # two of the denoiser, one of the decoder
     stopped = recipe("stopped")
     kept = sum(not train_mini_sd.held_out(x) for x in series(12, train_mini_sd.SEED))
     names = [path.relative_to(whole) for path in sorted(whole.rglob("*.safetensors"))]
     parts = -(-kept // 5)  # of the latents
-    assert len(names) == 3 + parts + 3  # three trainings, the parts, three networks
+    assert len(names) == 2 + parts + 3  # two trainings, the parts, three networks
     for name in reversed(names):  # the autoencoder first, which the others come from
         expected, found = load_file(whole / name), load_file(stopped / name)
         assert expected.keys() == found.keys()
