@@ -194,7 +194,7 @@ def grid_html(
 ) -> str:  # fmt: skip
     """Return pictures with titles as a grid in HTML, all but the first hidden if ``alone``.
 
-    An alt text and a title are those of so many pictures as ``length`` says, a row.
+    Each alt text and title belongs to a row of ``length`` pictures.
     """
     widest = max(picture.width for picture in pictures)
     drawn = any(picture.drawn for picture in pictures)

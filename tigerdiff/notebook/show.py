@@ -37,8 +37,8 @@ def show_images(
 
     Args:
         images: uint8 (N,3,H,W) or (3,H,W), or float in [-1, 1] (what lies outside is clamped), or a
-            list of pictures (3,H,W) or matplotlib figures, sizes may differ; or a list of rows of
-            as many pictures each, (K,3,H,W).
+            list of pictures (3,H,W) or matplotlib figures, sizes may differ; or a list of rows
+            (K,3,H,W), all of one length.
         alt: what the picture shows, for readers who cannot see it; or one text per picture or row.
         titles: a short text under each picture or row.
         columns: pictures per row on a wide screen; by default up to five in one row, more in a
