@@ -204,7 +204,7 @@ def grid_html(
     cells = []
     for k, picture in enumerate(pictures):
         row, place = divmod(k, length)
-        alt = alts[row] if length == 1 else f"{alts[row]}: {place + 1} of {length}"
+        alt = alts[row] if place == 0 else f"{place + 1} of {length}"
         title = titles[row] if place == length - 1 else ""
         name = "pixels" if picture.hard else "drawn" if picture.inverts else ""
         kind = f' class="tigerdiff-{name}"' if name else ""
