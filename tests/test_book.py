@@ -48,7 +48,13 @@ class Visit:
         self.tab.on("requestfailed", lambda request: self._note(request.url))
         self.tab.on("console", self._console)
         self.tab.goto(f"{origin}/{page}", wait_until="load")
-        self.tab.wait_for_function("document.fonts.status === 'loaded'")
+        # Asked from here: with scripts off no timer runs in a page that waits by itself.
+        for _ in range(6000):
+            if self.tab.evaluate("document.fonts.status") == "loaded":
+                break
+            self.tab.wait_for_timeout(100)
+        else:
+            raise TimeoutError(f"{page} does not load its fonts")
 
     def _only_from(self, origin):
         def decide(route):
