@@ -1,8 +1,9 @@
 """The autoencoder of mini-sd-tiger: 256 pixels to latents of 32 x 32 and back, learned on tigers.
 
-First on crops, which are cheap and unlike each other, by L1, edges and a little KL; then on whole
-pictures, whose normalisation is that of use, with the features of the judge as well (a perceptual
-loss, Johnson et al. 2016), looked at in tiles of 64 pixels at full size.
+First both halves on crops, which are cheap and unlike each other, by L1, edges and a little KL.
+Then the encoder is finished, and the decoder goes on alone, on whole pictures, whose normalisation
+is that of use, with the features of the judge as well (a perceptual loss, Johnson et al. 2016),
+looked at in tiles of 64 pixels at full size.
 """
 
 from collections.abc import Callable
@@ -17,9 +18,8 @@ from tigerdiff import crops, paint, seeded_generator, series, to_float
 from tigerdiff.metrics.judge import Judge
 from tigerdiff.tigers.tiger import Tiger
 
-SIZE, CROP, TILE = 256, 64, 64  # pixels of a tiger, of a crop, of what the judge looks at
-CROPS, EACH, WHOLE = 8, 4, 1  # crops in a batch, of one tiger; pictures in a batch afterwards
-WHOLE_FROM = 0.6  # the share of the steps after which pictures are whole and features count
+SIZE, CROP, TILE = 256, 128, 64  # pixels of a tiger, of a crop, of what the judge looks at
+CROPS, WHOLE = 2, 1  # crops in a batch, each of another tiger; whole pictures in a batch
 KL, FEATURES = 3e-4, 0.02  # weights in the loss, beside 1 of L1 and 1 of edges
 CHANNELS, LATENT_CHANNELS = (32, 64, 96, 128), 8
 VALIDATION_SEED = 1_950_000_000  # of tigers that training does not see
@@ -36,10 +36,10 @@ def new_autoencoder() -> AutoencoderKL:
 
 def examples(tigers: list[Tiger], step: int, whole: bool, seed: int) -> Tensor:
     """Paint the batch of a step, float (B, 3, S, S); everything of it comes from (seed, step)."""
-    count = WHOLE if whole else CROPS // EACH
+    count = WHOLE if whole else CROPS
     chosen = torch.randint(len(tigers), (count,), generator=seeded_generator(seed, step))
     images = paint([tigers[k] for k in chosen.tolist()], SIZE)
-    x = to_float(images if whole else crops(images, CROP, each=EACH, seed=step))
+    x = to_float(images if whole else crops(images, CROP, each=1, seed=step))
     return x.contiguous(memory_format=torch.channels_last)
 
 

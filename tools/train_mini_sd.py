@@ -1,15 +1,18 @@
 """Train the text-to-image model that the package ships, tigerdiff/pretrained/weights/mini-sd-tiger.
 
-python tools/train_mini_sd.py --compile
+python tools/train_mini_sd.py
 
 A latent diffusion model (Rombach et al. 2022) made of diffusers' and transformers' own classes,
 small, and saved as an ordinary StableDiffusionPipeline: 256 pixels, 32 x 32 latents. Painted tigers
 and their captions alone, without two combinations that are held out, to see whether it composes.
 First the autoencoder (mini_autoencoder.py); then tigers are painted and encoded once; then text
-encoder and U-Net together, on these latents. What has been trained is in --out: the same command
-continues from there, exactly, also after SIGINT and SIGTERM, which end it after a step. It takes a
-GPU where there is one, else the CPU: in the background, at low priority,
-OMP_NUM_THREADS=1 nice -n 19 python tools/train_mini_sd.py --compile
+encoder and U-Net together, on these latents; at last the decoder once more, alone. What has been
+trained is in --out: the same command continues from there, exactly, also after SIGINT and SIGTERM,
+which end it after a step. It takes a GPU where there is one, else the CPU: in the background, at
+low priority, OMP_NUM_THREADS=1 nice -n 19 python tools/train_mini_sd.py
+
+The autoencoder takes longest. It is kept when its first part is finished: with
+--autoencoder tools/mini_autoencoder.safetensors the rest is trained from there.
 """
 
 import argparse
@@ -31,7 +34,6 @@ from diffusers.models.attention_processor import AttnProcessor
 from mini_autoencoder import (
     LATENT_CHANNELS,
     SIZE,
-    WHOLE_FROM,
     autoencoder_loss,
     examples,
     new_autoencoder,
@@ -43,7 +45,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm, trange
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextModel
 
 from tigerdiff import EMA, caption, paint, seeded_generator, series, to_float
 from tigerdiff.data.files import replacing
@@ -60,7 +62,8 @@ ENCODED = 20_480  # of those left, whose latents the denoiser learns
 SEED = 1_900_000_000  # of the tigers and of the training, far from what anyone looks at
 HELD_OUT = ({"fur": "black", "backdrop": "snow"}, {"mouth": "roaring", "backdrop": "water"})
 LATENT = SIZE // 8  # numbers along a side of a latent
-TEXT, CHANNELS, BATCH = 128, (64, 128, 192), 64  # width of text encoder; channels, batch of U-Net
+CHANNELS, BATCH = (64, 128, 192), 32  # of the U-Net
+TEXT_ENCODER = TARGET / "text_encoder"  # of the shipped model, which knows the words already
 LEARNING_RATE, SAVE_EVERY = 1e-3, 250  # the rate falls to a hundredth in a straight line
 PART = 1024  # tigers that are painted, encoded and written together
 DROPPED = 0.1  # share of captions replaced by "", for guidance (Ho & Salimans 2022)
@@ -72,11 +75,15 @@ def main() -> None:
     """Paint, train both stages until the steps or the minutes are over, write the pipeline."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs") / NAME)
-    parser.add_argument("--vae-steps", type=int, default=24_000)
-    parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--autoencoder", type=Path, help="a finished one; default: train one")
+    parser.add_argument("--vae-steps", type=int, default=21_000)
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--decoder-steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="of this call, at most")
-    parser.add_argument("--compile", action="store_true", help="needs a C++ compiler on a CPU")
+    parser.add_argument("--compile", action="store_true", help="faster on a GPU")
     options = parser.parse_args()
+    if options.autoencoder and not options.autoencoder.exists():
+        parser.error(f"{options.autoencoder} does not exist: leave it out, and one is trained")
     options.out.mkdir(parents=True, exist_ok=True)
     stop, end = Event(), time.monotonic() + 60 * options.minutes
 
@@ -85,13 +92,13 @@ def main() -> None:
 
     for asked in (signal.SIGINT, signal.SIGTERM):  # each saves what is done
         signal.signal(asked, lambda *_: stop.set())
-    tigers = [tiger for tiger in series(TIGERS, SEED) if not held_out(tiger)]
+    tigers = [tiger for tiger in series(TIGERS, SEED) if not held_out(tiger)][:ENCODED]
     tokenizer = make_tokenizer(options.out / "tokenizer")
-    vae, vae_steps = train_autoencoder(tigers, options, over)
-    tigers = tigers[:ENCODED]
+    vae, about = train_autoencoder(tigers, options, over)
     latents = encode(vae, tigers, options.out, over)
     scale = 1 / latents.std().item()
     nets, steps = train_denoiser(latents * scale, tigers, tokenizer, options, over)
+    vae, decoder_steps = train_decoder(vae, tigers, options, over)
     vae.register_to_config(scaling_factor=scale)
     pipeline = StableDiffusionPipeline(
         **nets, vae=vae, tokenizer=tokenizer, scheduler=scheduler(), safety_checker=None,
@@ -104,7 +111,8 @@ def main() -> None:
         "seed": SEED,
         "tigers": len(tigers),
         "held_out": HELD_OUT,
-        "vae_steps": vae_steps,
+        "autoencoder_before_the_decoder": about,
+        "decoder_steps": decoder_steps,
         "steps": steps,
         "images_seen": {"unet": steps * BATCH},
     }
@@ -122,21 +130,51 @@ def held_out(tiger: Tiger) -> bool:
 
 def train_autoencoder(
     tigers: list[Tiger], options: argparse.Namespace, over: Callable[[], bool]
-) -> tuple[AutoencoderKL, int]:
-    """Train on crops, then on whole pictures with the judge's features."""
-    judge = shipped_judge(DEVICE)
-    torch.manual_seed(SEED)
+) -> tuple[AutoencoderKL, dict]:
+    """Train encoder and decoder on crops, unless they are there; return them and their card."""
+    path = options.autoencoder or options.out / "autoencoder.safetensors"
+    if not path.exists():
+        torch.manual_seed(SEED)
+        loss = loss_of_autoencoder(tigers, options, whole=False)
+        vae, steps = fit(
+            "vae", new_autoencoder(), loss, options.vae_steps, 100, options, over, psnr
+        )
+        card = head("python tools/train_mini_sd.py") | {"steps": steps, "psnr": psnr(vae, 64)}
+        half = {name: x.half().cpu().contiguous() for name, x in vae.state_dict().items()}
+        with replacing(path) as part:
+            save_file(half, part, {"card": json.dumps(card)})
+    with safe_open(path, "pt") as file:
+        card = json.loads(file.metadata()["card"])
     vae = new_autoencoder()
+    vae.load_state_dict({name: x.float() for name, x in load_file(path).items()})
+    return vae.to(DEVICE, memory_format=torch.channels_last).eval().requires_grad_(False), card
+
+
+def train_decoder(
+    vae: AutoencoderKL, tigers: list[Tiger], options: argparse.Namespace, over: Callable[[], bool]
+) -> tuple[AutoencoderKL, int]:
+    """Go on with the decoder alone, on whole pictures, with the judge's features."""
+    vae.requires_grad_(True)
+    for finished in (vae.encoder, vae.quant_conv):
+        finished.requires_grad_(False)
+    loss = loss_of_autoencoder(tigers, options, whole=True)
+    return fit("decoder", vae, loss, options.decoder_steps, 100, options, over, psnr)
+
+
+def loss_of_autoencoder(
+    tigers: list[Tiger], options: argparse.Namespace, whole: bool
+) -> Callable[[nn.Module, int], Tensor]:
+    """Return the loss of a step, on crops or on whole pictures."""
+    judge = shipped_judge(DEVICE) if whole else None
     measured = torch.compile(autoencoder_loss) if options.compile else autoencoder_loss
 
     def loss(vae: nn.Module, step: int) -> Tensor:
-        whole = step >= WHOLE_FROM * options.vae_steps
         x = examples(tigers, step, whole, SEED).to(DEVICE)
         shape = len(x), LATENT_CHANNELS, x.shape[2] // 8, x.shape[3] // 8
         noise = torch.randn(shape, generator=seeded_generator(SEED, step, 1)).to(DEVICE)
-        return measured(vae, x, noise, judge if whole else None, autocast)
+        return measured(vae, x, noise, judge, autocast)
 
-    return fit("vae", vae, loss, options.vae_steps, 100, options, over, psnr)
+    return loss
 
 
 @torch.inference_mode()
@@ -164,23 +202,19 @@ def train_denoiser(
     latents: Tensor, tigers: list[Tiger], tokenizer: Callable,
     options: argparse.Namespace, over: Callable[[], bool],
 ) -> tuple[nn.ModuleDict, int]:  # fmt: skip
-    """Train text encoder and U-Net, from nothing, by the loss of v (Salimans & Ho 2022)."""
+    """Train U-Net and text encoder by the loss of v (Salimans & Ho 2022)."""
     torch.manual_seed(SEED + 1)
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=TEXT, intermediate_size=4 * TEXT,
-        num_hidden_layers=3, num_attention_heads=4, projection_dim=TEXT,
-        max_position_embeddings=tokenizer.model_max_length, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+    text_encoder = CLIPTextModel.from_pretrained(TEXT_ENCODER).float()
     unet = UNet2DConditionModel(
         sample_size=LATENT, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS,
         layers_per_block=1, block_out_channels=CHANNELS,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=TEXT, attention_head_dim=4, norm_num_groups=16,
+        cross_attention_dim=text_encoder.config.hidden_size, attention_head_dim=4,
+        norm_num_groups=16,
     )  # fmt: skip
     unet.set_attn_processor(AttnProcessor())  # written out, faster in bfloat16 on a CPU
-    nets = nn.ModuleDict({"unet": unet, "text_encoder": CLIPTextModel(text)})
+    nets = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder})
     noising = scheduler()
 
     def predicted(nets: nn.ModuleDict, xt: Tensor, t: Tensor, ids: Tensor) -> Tensor:
@@ -271,6 +305,8 @@ def restore(path: Path, network: nn.Module, ema: EMA, optimizer: torch.optim.Opt
     network.load_state_dict(parts["network"])
     ema.model.load_state_dict(parts["ema"])
     for k, weight in enumerate(network.parameters()):
+        if not weight.requires_grad:
+            continue
         for name in ("step", "exp_avg", "exp_avg_sq"):
             value = parts["optimizer"][f"{k} {name}"]
             if name != "step":  # in the weight's memory layout, as AdamW made it

@@ -1,5 +1,6 @@
 """The recipe of the text-to-image model, whole, with tiny networks and a few steps."""
 
+import json
 import signal
 import sys
 from pathlib import Path
@@ -21,13 +22,13 @@ def recipe(tmp_path, monkeypatch):
     """Run the recipe in a folder; stopped by the signal after so many steps, if one is given."""
     for name, value in SETTINGS.items():
         monkeypatch.setattr(train_mini_sd, name, value)
-    tiny = {"SIZE": 64, "CROP": 32, "CROPS": 2, "EACH": 1, "WHOLE": 1, "CHANNELS": (8, 8, 8, 8)}
+    tiny = {"SIZE": 64, "CROP": 32, "CROPS": 2, "WHOLE": 1, "CHANNELS": (8, 8, 8, 8)}
     for name, value in tiny.items():
         monkeypatch.setattr(mini_autoencoder, name, value)
     handlers = {asked: signal.getsignal(asked) for asked in (signal.SIGINT, signal.SIGTERM)}
     update = train_mini_sd.EMA.update
 
-    def run(out: str, stop_after: int | None = None) -> Path:
+    def run(out: str, *options: str, stop_after: int | None = None) -> Path:
         made = []
 
         def counted(self, model):
@@ -39,7 +40,7 @@ def recipe(tmp_path, monkeypatch):
         monkeypatch.setattr(train_mini_sd.EMA, "update", counted)
         monkeypatch.setattr(train_mini_sd, "TARGET", tmp_path / out / "export")
         command = ["train_mini_sd.py", "--out", str(tmp_path / out), "--vae-steps=4", "--steps=4"]
-        monkeypatch.setattr(sys, "argv", command)
+        monkeypatch.setattr(sys, "argv", [*command, "--decoder-steps=2", *options])
         if stop_after is None:
             train_mini_sd.main()
         else:
@@ -55,13 +56,14 @@ def recipe(tmp_path, monkeypatch):
 
 def test_stopped_twice_it_goes_on_exactly_and_plain_diffusers_draws(recipe):
     whole = recipe("whole")
-    recipe("stopped", stop_after=3)  # in the autoencoder's last part
+    recipe("stopped", stop_after=3)  # of the autoencoder
     recipe("stopped", stop_after=3)  # one of the autoencoder, two of the denoiser
+    recipe("stopped", stop_after=3)  # two of the denoiser, one of the decoder
     stopped = recipe("stopped")
     kept = sum(not train_mini_sd.held_out(x) for x in series(12, train_mini_sd.SEED))
     names = [path.relative_to(whole) for path in sorted(whole.rglob("*.safetensors"))]
     parts = -(-kept // 5)  # of the latents
-    assert len(names) == 2 + parts + 3  # two trainings, the parts, three networks
+    assert len(names) == 4 + parts + 3  # trainings, the kept autoencoder, parts, networks
     for name in reversed(names):  # the autoencoder first, which the others come from
         expected, found = load_file(whole / name), load_file(stopped / name)
         assert expected.keys() == found.keys()
@@ -71,6 +73,22 @@ def test_stopped_twice_it_goes_on_exactly_and_plain_diffusers_draws(recipe):
     pipe.set_progress_bar_config(disable=True)
     x = pipe("a tiger", guidance_scale=2.0, num_inference_steps=2, output_type="pt").images
     assert x.shape == (1, 3, 64, 64) and x.isfinite().all()
+
+
+def test_a_kept_autoencoder_takes_the_place_of_its_training(recipe, capsys):
+    whole = recipe("whole")
+    kept = recipe("kept", f"--autoencoder={whole / 'autoencoder.safetensors'}", "--vae-steps=0")
+    assert not (kept / "vae.safetensors").exists()
+    for part in ("vae", "unet"):
+        name = f"export/{part}/diffusion_pytorch_model.safetensors"
+        expected, found = load_file(whole / name), load_file(kept / name)
+        assert all(torch.equal(found[key], value) for key, value in expected.items())
+    cards = [json.loads((out / "export/card.json").read_text()) for out in (whole, kept)]
+    assert cards[0]["autoencoder_before_the_decoder"]["steps"] == 4
+    assert cards[1]["autoencoder_before_the_decoder"] == cards[0]["autoencoder_before_the_decoder"]
+    with pytest.raises(SystemExit):
+        recipe("none", "--autoencoder=none.safetensors")
+    assert "none.safetensors does not exist" in capsys.readouterr().err
 
 
 def test_tiles_are_squares_of_the_picture():
