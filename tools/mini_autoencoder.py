@@ -1,9 +1,8 @@
 """The autoencoder of mini-sd-tiger: 256 pixels to latents of 32 x 32 and back, learned on tigers.
 
-First both halves on crops, which are cheap and unlike each other, by L1, edges and a little KL.
-Then the encoder is finished, and the decoder goes on alone, on whole pictures, whose normalisation
-is that of use, with the features of the judge as well (a perceptual loss, Johnson et al. 2016),
-looked at in tiles of 64 pixels at full size.
+First on crops, which are cheap and unlike each other, by L1, edges and a little KL; then on whole
+pictures, whose normalisation is that of use, with the features of the judge as well (a perceptual
+loss, Johnson et al. 2016), looked at in tiles of 64 pixels at full size.
 """
 
 from collections.abc import Callable
@@ -19,7 +18,8 @@ from tigerdiff.metrics.judge import Judge
 from tigerdiff.tigers.tiger import Tiger
 
 SIZE, CROP, TILE = 256, 128, 64  # pixels of a tiger, of a crop, of what the judge looks at
-CROPS, WHOLE = 2, 1  # crops in a batch, each of another tiger; whole pictures in a batch
+CROPS, WHOLE = 2, 1  # crops in a batch, each of another tiger; whole pictures afterwards
+WHOLE_FROM = 0.63  # the share of the steps after which pictures are whole and features count
 KL, FEATURES = 3e-4, 0.02  # weights in the loss, beside 1 of L1 and 1 of edges
 CHANNELS, LATENT_CHANNELS = (32, 64, 96, 128), 8
 VALIDATION_SEED = 1_950_000_000  # of tigers that training does not see

@@ -6,13 +6,13 @@ A latent diffusion model (Rombach et al. 2022) made of diffusers' and transforme
 small, and saved as an ordinary StableDiffusionPipeline: 256 pixels, 32 x 32 latents. Painted tigers
 and their captions alone, without two combinations that are held out, to see whether it composes.
 First the autoencoder (mini_autoencoder.py); then tigers are painted and encoded once; then text
-encoder and U-Net together, on these latents; at last the decoder once more, alone. What has been
-trained is in --out: the same command continues from there, exactly, also after SIGINT and SIGTERM,
-which end it after a step. It takes a GPU where there is one, else the CPU: in the background, at
-low priority, OMP_NUM_THREADS=1 nice -n 19 python tools/train_mini_sd.py
+encoder and U-Net together, on these latents. What has been trained is in --out: the same command
+continues from there, exactly, also after SIGINT and SIGTERM, which end it after a step. It takes a
+GPU where there is one, else the CPU: in the background, at low priority,
+OMP_NUM_THREADS=1 nice -n 19 python tools/train_mini_sd.py
 
-The autoencoder takes longest. It is kept when its first part is finished: with
---autoencoder tools/mini_autoencoder.safetensors the rest is trained from there.
+The autoencoder takes hours, so it is kept when it is finished: with
+--autoencoder tools/mini_autoencoder.safetensors only the rest is trained.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from mini_autoencoder import (
     LATENT_CHANNELS,
     SIZE,
+    WHOLE_FROM,
     autoencoder_loss,
     examples,
     new_autoencoder,
@@ -76,9 +77,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs") / NAME)
     parser.add_argument("--autoencoder", type=Path, help="a finished one; default: train one")
-    parser.add_argument("--vae-steps", type=int, default=21_000)
+    parser.add_argument("--vae-steps", type=int, default=16_000)
     parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--decoder-steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="of this call, at most")
     parser.add_argument("--compile", action="store_true", help="faster on a GPU")
     options = parser.parse_args()
@@ -98,7 +98,6 @@ def main() -> None:
     latents = encode(vae, tigers, options.out, over)
     scale = 1 / latents.std().item()
     nets, steps = train_denoiser(latents * scale, tigers, tokenizer, options, over)
-    vae, decoder_steps = train_decoder(vae, tigers, options, over)
     vae.register_to_config(scaling_factor=scale)
     pipeline = StableDiffusionPipeline(
         **nets, vae=vae, tokenizer=tokenizer, scheduler=scheduler(), safety_checker=None,
@@ -111,8 +110,7 @@ def main() -> None:
         "seed": SEED,
         "tigers": len(tigers),
         "held_out": HELD_OUT,
-        "autoencoder_before_the_decoder": about,
-        "decoder_steps": decoder_steps,
+        "autoencoder_training": about,
         "steps": steps,
         "images_seen": {"unet": steps * BATCH},
     }
@@ -131,14 +129,22 @@ def held_out(tiger: Tiger) -> bool:
 def train_autoencoder(
     tigers: list[Tiger], options: argparse.Namespace, over: Callable[[], bool]
 ) -> tuple[AutoencoderKL, dict]:
-    """Train encoder and decoder on crops, unless they are there; return them and their card."""
+    """Train on crops, then on whole pictures, unless it is there; return it and its card."""
     path = options.autoencoder or options.out / "autoencoder.safetensors"
+    judge = shipped_judge(DEVICE)
+    measured = torch.compile(autoencoder_loss) if options.compile else autoencoder_loss
+
+    def loss(vae: nn.Module, step: int) -> Tensor:
+        whole = step >= WHOLE_FROM * options.vae_steps
+        x = examples(tigers, step, whole, SEED).to(DEVICE)
+        shape = len(x), LATENT_CHANNELS, x.shape[2] // 8, x.shape[3] // 8
+        noise = torch.randn(shape, generator=seeded_generator(SEED, step, 1)).to(DEVICE)
+        return measured(vae, x, noise, judge if whole else None, autocast)
+
     if not path.exists():
         torch.manual_seed(SEED)
-        loss = loss_of_autoencoder(tigers, options, whole=False)
-        vae, steps = fit(
-            "vae", new_autoencoder(), loss, options.vae_steps, 100, options, over, psnr
-        )
+        vae = new_autoencoder()
+        vae, steps = fit("vae", vae, loss, options.vae_steps, 100, options, over, psnr)
         card = head("python tools/train_mini_sd.py") | {"steps": steps, "psnr": psnr(vae, 64)}
         half = {name: x.half().cpu().contiguous() for name, x in vae.state_dict().items()}
         with replacing(path) as part:
@@ -148,33 +154,6 @@ def train_autoencoder(
     vae = new_autoencoder()
     vae.load_state_dict({name: x.float() for name, x in load_file(path).items()})
     return vae.to(DEVICE, memory_format=torch.channels_last).eval().requires_grad_(False), card
-
-
-def train_decoder(
-    vae: AutoencoderKL, tigers: list[Tiger], options: argparse.Namespace, over: Callable[[], bool]
-) -> tuple[AutoencoderKL, int]:
-    """Go on with the decoder alone, on whole pictures, with the judge's features."""
-    vae.requires_grad_(True)
-    for finished in (vae.encoder, vae.quant_conv):
-        finished.requires_grad_(False)
-    loss = loss_of_autoencoder(tigers, options, whole=True)
-    return fit("decoder", vae, loss, options.decoder_steps, 100, options, over, psnr)
-
-
-def loss_of_autoencoder(
-    tigers: list[Tiger], options: argparse.Namespace, whole: bool
-) -> Callable[[nn.Module, int], Tensor]:
-    """Return the loss of a step, on crops or on whole pictures."""
-    judge = shipped_judge(DEVICE) if whole else None
-    measured = torch.compile(autoencoder_loss) if options.compile else autoencoder_loss
-
-    def loss(vae: nn.Module, step: int) -> Tensor:
-        x = examples(tigers, step, whole, SEED).to(DEVICE)
-        shape = len(x), LATENT_CHANNELS, x.shape[2] // 8, x.shape[3] // 8
-        noise = torch.randn(shape, generator=seeded_generator(SEED, step, 1)).to(DEVICE)
-        return measured(vae, x, noise, judge, autocast)
-
-    return loss
 
 
 @torch.inference_mode()
@@ -305,8 +284,6 @@ def restore(path: Path, network: nn.Module, ema: EMA, optimizer: torch.optim.Opt
     network.load_state_dict(parts["network"])
     ema.model.load_state_dict(parts["ema"])
     for k, weight in enumerate(network.parameters()):
-        if not weight.requires_grad:
-            continue
         for name in ("step", "exp_avg", "exp_avg_sq"):
             value = parts["optimizer"][f"{k} {name}"]
             if name != "step":  # in the weight's memory layout, as AdamW made it

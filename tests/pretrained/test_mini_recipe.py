@@ -40,7 +40,7 @@ def recipe(tmp_path, monkeypatch):
         monkeypatch.setattr(train_mini_sd.EMA, "update", counted)
         monkeypatch.setattr(train_mini_sd, "TARGET", tmp_path / out / "export")
         command = ["train_mini_sd.py", "--out", str(tmp_path / out), "--vae-steps=4", "--steps=4"]
-        monkeypatch.setattr(sys, "argv", [*command, "--decoder-steps=2", *options])
+        monkeypatch.setattr(sys, "argv", [*command, *options])
         if stop_after is None:
             train_mini_sd.main()
         else:
@@ -56,14 +56,13 @@ def recipe(tmp_path, monkeypatch):
 
 def test_stopped_twice_it_goes_on_exactly_and_plain_diffusers_draws(recipe):
     whole = recipe("whole")
-    recipe("stopped", stop_after=3)  # of the autoencoder
+    recipe("stopped", stop_after=3)  # in the autoencoder's last part
     recipe("stopped", stop_after=3)  # one of the autoencoder, two of the denoiser
-    recipe("stopped", stop_after=3)  # two of the denoiser, one of the decoder
     stopped = recipe("stopped")
     kept = sum(not train_mini_sd.held_out(x) for x in series(12, train_mini_sd.SEED))
     names = [path.relative_to(whole) for path in sorted(whole.rglob("*.safetensors"))]
     parts = -(-kept // 5)  # of the latents
-    assert len(names) == 4 + parts + 3  # trainings, the kept autoencoder, parts, networks
+    assert len(names) == 3 + parts + 3  # trainings, the kept autoencoder, parts, networks
     for name in reversed(names):  # the autoencoder first, which the others come from
         expected, found = load_file(whole / name), load_file(stopped / name)
         assert expected.keys() == found.keys()
@@ -84,8 +83,8 @@ def test_a_kept_autoencoder_takes_the_place_of_its_training(recipe, capsys):
         expected, found = load_file(whole / name), load_file(kept / name)
         assert all(torch.equal(found[key], value) for key, value in expected.items())
     cards = [json.loads((out / "export/card.json").read_text()) for out in (whole, kept)]
-    assert cards[0]["autoencoder_before_the_decoder"]["steps"] == 4
-    assert cards[1]["autoencoder_before_the_decoder"] == cards[0]["autoencoder_before_the_decoder"]
+    assert cards[0]["autoencoder_training"]["steps"] == 4
+    assert cards[1]["autoencoder_training"] == cards[0]["autoencoder_training"]
     with pytest.raises(SystemExit):
         recipe("none", "--autoencoder=none.safetensors")
     assert "none.safetensors does not exist" in capsys.readouterr().err
