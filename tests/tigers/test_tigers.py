@@ -223,6 +223,19 @@ def test_painting_from_many_threads_leaves_the_number_of_threads_alone(many):
         torch.set_num_threads(before)
 
 
+def test_threads_paint_in_inference_mode_too():
+    """The mode holds in the caller's thread alone, so threads may not fill a tensor made in it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        expected, _ = procedural_tigers(6, 256, seed=4)
+        with torch.inference_mode():
+            found, _ = procedural_tigers(6, 256, seed=4)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found, expected) and not found.is_inference()
+
+
 # --------------------------------------------------------------------------------------- the size
 
 

@@ -73,7 +73,8 @@ def paint(
     if not tigers or not all(isinstance(tiger, Tiger) for tiger in tigers):
         raise ValueError("attributes must be a Tiger or a sequence of at least one")
     factor = math.ceil(64 / size)  # below 64 pixels stripes are too fine: paint large, average
-    pictures = torch.empty(len(tigers), 3, size, size, dtype=torch.uint8, device=device)
+    with torch.inference_mode(False):  # a caller's mode, which does not hold in other threads
+        pictures = torch.empty(len(tigers), 3, size, size, dtype=torch.uint8, device=device)
     order = sorted(range(len(tigers)), key=lambda i: [getattr(tigers[i], x) for x in ALIKE])
     large, pixels = factor * size, PIXELS if device.type == "cpu" else GPU_PIXELS
     together = max(1, pixels // large**2)
