@@ -19,7 +19,7 @@ from tigerdiff.tigers.tiger import Tiger
 
 SIZE, CROP, TILE = 256, 128, 64  # pixels of a tiger, of a crop, of what the judge looks at
 CROPS, WHOLE = 2, 1  # crops in a batch, each of another tiger; whole pictures afterwards
-WHOLE_FROM = 0.63  # the share of the steps after which pictures are whole and features count
+WHOLE_FROM = 0.74  # the share of the steps after which pictures are whole and features count
 KL, FEATURES = 3e-4, 0.02  # weights in the loss, beside 1 of L1 and 1 of edges
 CHANNELS, LATENT_CHANNELS = (32, 64, 96, 128), 8
 VALIDATION_SEED = 1_950_000_000  # of tigers that training does not see

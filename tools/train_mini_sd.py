@@ -77,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs") / NAME)
     parser.add_argument("--autoencoder", type=Path, help="a finished one; default: train one")
-    parser.add_argument("--vae-steps", type=int, default=16_000)
+    parser.add_argument("--vae-steps", type=int, default=13_600)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="of this call, at most")
     parser.add_argument("--compile", action="store_true", help="faster on a GPU")

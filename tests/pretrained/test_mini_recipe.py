@@ -1,5 +1,6 @@
 """The recipe of the text-to-image model, whole, with tiny networks and a few steps."""
 
+import argparse
 import json
 import signal
 import sys
@@ -88,6 +89,15 @@ def test_a_kept_autoencoder_takes_the_place_of_its_training(recipe, capsys):
     with pytest.raises(SystemExit):
         recipe("none", "--autoencoder=none.safetensors")
     assert "none.safetensors does not exist" in capsys.readouterr().err
+
+
+def test_the_kept_autoencoder_does_what_its_card_says():
+    """tools/mini_autoencoder.safetensors, with which the training of the rest begins."""
+    path = Path(train_mini_sd.__file__).with_name("mini_autoencoder.safetensors")
+    options = argparse.Namespace(autoencoder=path, compile=False)
+    vae, card = train_mini_sd.train_autoencoder([], options, lambda: False)
+    assert all(x.isfinite().all() and x.dtype == torch.float16 for x in load_file(path).values())
+    assert mini_autoencoder.psnr(vae, 4) == pytest.approx(card["psnr"], abs=1.5)  # of 64 tigers
 
 
 def test_tiles_are_squares_of_the_picture():
