@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--vae-steps", type=int, default=13_600)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="of this call, at most")
-    parser.add_argument("--compile", action="store_true", help="faster on a GPU")
+    parser.add_argument("--compile", action="store_true", help="needs a C++ compiler on a CPU")
     options = parser.parse_args()
     if options.autoencoder and not options.autoencoder.exists():
         parser.error(f"{options.autoencoder} does not exist: leave it out, and one is trained")
