@@ -74,8 +74,14 @@ def tab(browser):
         page.asked, page.errors = [], []
         page.on("request", lambda request: page.asked.append(request.url))
         page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.on("console", lambda said: faults(said) and page.errors.append(said.text))
         page.route("**/*", lambda route: route.continue_() if ours(route) else route.abort())
         yield page
+
+
+def faults(said):
+    """Whether the page wrote of an error of its own to the console."""
+    return said.type == "error" and said.location["url"].endswith("/live.js")
 
 
 def ours(route):
@@ -444,7 +450,7 @@ def test_only_words_without_a_caption_are_marked(samplers, networks):
     tigers = [td.procedural_tigers(1, 16, seed=seed)[1][0] for seed in range(60)]
     captions = [td.caption(tiger, seed) for seed, tiger in enumerate(tigers)]
     assert samplers.evaluate(unknown, [tokenizer, captions]) == [[]] * len(captions)
-    text = "a blue tiger riding a b in the tigers"
+    text = "a blue tiger, riding a b in the tigers."
     assert samplers.evaluate(unknown, [tokenizer, [text]]) == [["blue", "riding", "b", "tigers"]]
     menus = """(tokenizer) => {
         const all = Object.entries(MENUS).reduce((done, [label, values]) =>
@@ -455,6 +461,16 @@ def test_only_words_without_a_caption_are_marked(samplers, networks):
     assert len(sentences) == 3 * 4 * 2 * 5 * 3
     assert all(words == [] for _, words in sentences)
     assert "an open-mouthed golden tiger cub at night" in dict(sentences)
+
+
+def test_words_for_which_there_is_no_room_are_named(samplers, networks):
+    tokenizer = json.loads((networks["mini-sd-tiger"] / "model.json").read_text())["tokenizer"]
+    unread = "([tokenizer, text]) => unread_words(tokenizer, text)"
+    text = "a white tiger in the snow at dusk" + ", in the snow at noon" * 10
+    left = samplers.evaluate(unread, [tokenizer, text])
+    words = text.replace(",", " ,").split()  # each is one token
+    assert left == words[tokenizer["length"] - 2 :] != []
+    assert samplers.evaluate(unread, [tokenizer, "a white tiger"]) == []
 
 
 # The playground
@@ -535,6 +551,13 @@ def wait_for(part, words):
     part.locator(".live-status", has_text=words).wait_for()
 
 
+def until_it_draws(part):
+    """Until a part has made a step; while it loads, its bar shows what has arrived."""
+    wait_for(part, "Drawing: ")
+    drawn = "bar => 0.003 < bar.value && bar.value < 0.9"
+    part.page.wait_for_function(drawn, arg=part.locator("progress").element_handle())
+
+
 def picture(part, k=-1):
     """What a canvas shows, the last one by default, as a data URL."""
     return part.locator("canvas").nth(k).evaluate("canvas => canvas.toDataURL()")
@@ -577,7 +600,7 @@ def test_a_reader_draws_looks_back_and_draws_again(tab, origin):
 
     for name, kind, about in (
         ("Save as PNG", b"\x89PNG", " (enlarged 4 times)."),
-        ("Save the steps as a film", b"GIF89a", ", 5 frames: the clean picture that"),
+        ("Save the steps as a film", b"GIF89a", ", 5 frames: clean pictures that"),
     ):
         with tab.expect_download() as download:
             press(part, name)
@@ -594,9 +617,7 @@ def test_a_reader_draws_looks_back_and_draws_again(tab, origin):
 def test_a_drawing_stops_when_asked_and_the_next_one_works(noise):
     noise.get_by_label("Steps", exact=True).fill("500")
     press(noise, "Draw a tiger")
-    wait_for(noise, "Drawing")
-    drawn = "(({value}) => 0.003 < value && value < 0.9)(document.querySelector('progress'))"
-    noise.page.wait_for_function(drawn)  # more is the bar of what was loaded
+    until_it_draws(noise)
     press(noise, "Stop")
     wait_for(noise, re.compile(r"Stopped at step \d+ of 500. Press “Draw a tiger” to start again."))
     noise.get_by_label("Steps", exact=True).fill("2")
@@ -657,6 +678,28 @@ def test_two_parts_share_what_is_loaded_and_wait_for_each_other(tab, server):
     wait_for(photo, "Done: three pictures from the noise of seed 11.")
     scripts = [url for url in tab.asked if url.endswith(".js")]
     assert len(scripts) == len(set(scripts)) > 10
+    noise.get_by_label("Steps", exact=True).fill("500")
+    press(noise, "Draw a tiger")
+    until_it_draws(noise)
+    press(photo, "Draw with all three")
+    wait_for(photo, "Another part of this page is drawing; this one begins when it is done.")
+    press(noise, "Stop")
+    wait_for(photo, "Done: three pictures from the noise of seed 11.")
+
+
+def test_what_stopped_before_its_first_step_leaves_no_picture(tab, noise):
+    noise.get_by_label("Steps", exact=True).fill("2")
+    press(noise, "Draw a tiger")
+    wait_for(noise, "Done")
+    which = noise.get_by_role("combobox", name="Network")
+    which.select_option("ddpm-tiger-32")
+    tab.route("**/ddpm-tiger-32.unet.*.js", lambda route: None)  # it never arrives
+    press(noise, "Draw a tiger")
+    press(noise, "Stop")
+    wait_for(noise, "Stopped before the first step.")
+    assert noise.get_by_role("img", name="not drawn yet").count() == 2
+    empty = "c => c.getContext('2d').getImageData(0, 0, 64, 64).data.every((x) => x === 0)"
+    assert noise.locator("canvas:visible").evaluate_all(f"all => all.map({empty})") == [True] * 2
 
 
 def test_stop_works_while_it_loads_even_if_nothing_arrives(tab, noise):
@@ -787,9 +830,9 @@ def test_if_a_step_fails_on_the_card_the_picture_is_drawn_again(tab, server):
 def test_another_device_ends_what_is_drawn_and_the_next_one_works(noise):
     noise.get_by_label("Steps", exact=True).fill("500")
     press(noise, "Draw a tiger")
-    noise.page.wait_for_function("document.querySelector('progress').value > 0.003")
+    until_it_draws(noise)
     noise.page.evaluate("tigerdiffLive.engine.move('wasm')")
-    wait_for(noise, "Stopped ")
+    wait_for(noise, "Stopped at step")
     noise.get_by_label("Steps", exact=True).fill("2")
     press(noise, "Draw a tiger")
     wait_for(noise, "Done: DPM-Solver++, 2 steps")
@@ -933,7 +976,7 @@ def test_another_picture_ends_the_drawing_from_the_first(tab, server, tmp_path):
     wait_for(part, "first.png is ready.")
     part.get_by_label("Steps", exact=True).fill("500")
     press(part, "Make it a tiger")
-    tab.wait_for_function("document.querySelector('[data-live=photo] progress').value > 0.003")
+    until_it_draws(part)
     part.get_by_label("Strength").fill("0.3")
     part.locator("input[type=file]").set_input_files(tmp_path / "second.png")
     wait_for(part, "second.png is ready.")
@@ -943,6 +986,27 @@ def test_another_picture_ends_the_drawing_from_the_first(tab, server, tmp_path):
     wait_for(part, "Done: from t = 300 of 1000, DPM-Solver++, 2 steps")
     wait_for(part, "Likeness to your picture")
     assert tab.errors == []
+
+
+def test_of_two_pictures_the_one_chosen_last_is_used(tab, server, tmp_path):
+    """Although the first one takes longer to open."""
+    tab.add_init_script("""
+        const real = createImageBitmap;
+        window.createImageBitmap = async (...all) => {
+            if (!window.release) await new Promise((resolve) => (window.release = resolve));
+            return real(...all);
+        };""")
+    part = opened(tab, server, "photo")
+    for name, colour in (("first.png", "red"), ("second.png", "blue")):
+        Image.new("RGB", (80, 80), colour).save(tmp_path / name)
+        part.locator("input[type=file]").set_input_files(tmp_path / name)
+        tab.wait_for_function("window.release")
+    wait_for(part, "second.png is ready.")
+    tab.evaluate("release()")
+    tab.wait_for_timeout(300)
+    wait_for(part, "second.png is ready.")
+    pixel = "c => [...c.getContext('2d').getImageData(32, 32, 1, 1).data]"
+    assert part.locator("canvas").first.evaluate(pixel) == [0, 0, 255, 255]
 
 
 def test_a_photo_is_turned_upright_and_its_middle_is_taken(tab, server, tmp_path):
@@ -1024,6 +1088,18 @@ def test_steps_that_were_not_decoded_are_left_out_when_the_reader_looks_back(tab
         scrub.press("ArrowLeft")
         found.append(scrub.get_attribute("aria-valuetext"))
     assert [text.partition(",")[0] for text in found] == [f"step {k} of 5" for k in (5, 3, 0)]
+
+
+def test_of_a_thousand_steps_a_hundred_are_kept(tab, noise):
+    noise.get_by_role("combobox", name="Network").select_option("ddpm-tiger-32")
+    noise.get_by_label("Steps", exact=True).fill("250")
+    press(noise, "Draw a tiger")
+    wait_for(noise, "Done: DPM-Solver++, 250 steps")
+    scrub = noise.get_by_label("Look back")
+    assert scrub.get_attribute("max") == "84", "every third, and the last"
+    assert scrub.get_attribute("aria-valuetext") == "step 250 of 250, t = 0"
+    scrub.press("ArrowLeft")
+    assert scrub.get_attribute("aria-valuetext").startswith("step 249 of 250, t = ")
 
 
 def test_a_network_with_larger_pictures_fits_into_the_page(tab, server):
@@ -1131,6 +1207,39 @@ def test_networks_of_one_size_share_their_noise(noise):
     noise.get_by_text(
         "first: 32 pixels, with attributes; DPM-Solver++, 2 steps, seed 11"
     ).wait_for()
+
+
+def test_a_network_chosen_while_another_one_draws_is_for_the_next_drawing(noise):
+    which = noise.get_by_role("combobox", name="Network")
+    again = noise.get_by_role("button", name="Again with the same noise")
+    save = noise.get_by_role("button", name="Save as PNG")
+    which.select_option("ddpm-tiger-32")
+    noise.get_by_label("Steps", exact=True).fill("2")
+    press(noise, "Draw a tiger")
+    wait_for(noise, "Done: DPM-Solver++, 2 steps")
+    assert again.is_enabled() and save.is_visible()
+    noise.get_by_label("Steps", exact=True).fill("500")
+    press(noise, "Draw a tiger")
+    until_it_draws(noise)
+    assert save.is_hidden(), "it would be half a picture under the name of the one before"
+    which.select_option("ddpm-tiger-32-fast")
+    assert again.is_disabled(), "the noise of which drawing?"
+    press(noise, "Stop")
+    wait_for(noise, "Stopped at step")
+    assert again.is_disabled() and save.is_hidden()
+    press(noise, "Draw a tiger")
+    wait_for(noise, "Done: DDIM, 4 steps")
+    assert again.is_enabled() and save.is_visible()
+    assert noise.page.errors == []
+
+
+def test_the_line_says_what_the_chosen_network_loads(noise):
+    said = noise.locator(".live-status")
+    before = said.inner_text()
+    noise.get_by_role("combobox", name="Network").select_option("ddpm-tiger-32")
+    after = said.inner_text()
+    megabytes = [int(re.search(r"loads (\d+) MB", text)[1]) for text in (before, after)]
+    assert megabytes[0] > megabytes[1] > 0
 
 
 def test_a_network_brings_the_sampler_and_the_steps_that_it_draws_with(noise):

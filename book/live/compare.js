@@ -25,7 +25,7 @@ function mountCompare(root) {
   const eta = slider("η, noise of DDIM", 0, 0, 1, 0.1, (x) => x.toFixed(1));
   const seed = seedField();
   const samplers = ["ddpm", "ddim", "dpm_solver"];
-  const report = progress(model);
+  const report = progress(() => model);
   const scrub = slider("Look back", 0, 0, 0, 1, () => "");
   scrub.show(false);
   const rows = make("div", { class: "live-rows" });

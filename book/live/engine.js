@@ -10,7 +10,7 @@ class CardFailure extends Error {}
 const SENTENCES = {
   missing: "This book was built without the networks, so nothing can be drawn here: build it again with a connection to npm.",
   wasm: "This browser cannot run WebAssembly, which the networks need: open the page in a current Firefox, Chrome, Edge or Safari.",
-  connection: "A part of the network did not arrive: check the connection and press the button again; what has arrived is kept.",
+  connection: "A part of the network did not arrive: check the connection and press the button again; what has arrived is kept. If that does not help, load the page again.",
   slow: "Nothing has arrived for 20 seconds: check the connection. The page goes on as soon as something arrives.",
   memory: "There is too little memory for this network: close other tabs and press the button again.",
 };
@@ -34,7 +34,7 @@ const engine = {
     const url = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
     this.worker = new Worker(url);
     this.worker.onmessage = ({ data }) => (data.type === "error" ? this.fail(data) : this.jobs.get(data.id)?.(data));
-    this.worker.onerror = (event) => this.fail({ type: "error", message: event.message ?? "the worker ended" });
+    this.worker.onerror = (event) => this.fail({ type: "error", message: event.message || "the worker ended" });
   },
 
   // Tell all jobs of an error. After one of the graphics card the processor computes.

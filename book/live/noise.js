@@ -33,7 +33,8 @@ function mountNoise(root) {
   which.control.addEventListener("change", () => {
     adapt();
     fields.set(model());
-    turn(again, drawn?.model.shape[1] === model().shape[1]); // another size takes other noise
+    turn(again, sameNoise());
+    report.renew();
   });
   adapt();
 
@@ -42,9 +43,10 @@ function mountNoise(root) {
   const first = figure(kept, "");
   first.hidden = true;
   view.pictures.prepend(first);
-  const report = progress(model());
+  const report = progress(model);
   const save = downloads(view, () => `tiger-${fileWords(drawn)}`, report.tell);
-  let drawn = null;
+  let drawn = null; // what is seen, once it is whole
+  const sameNoise = () => drawn?.model.shape[1] === model().shape[1]; // another size takes other noise
 
   const draw = async (keep) => {
     try {
@@ -59,9 +61,11 @@ function mountNoise(root) {
       }
       first.hidden = !keep;
       const what = [condition.words(request), fields.words(request)].filter(Boolean).join(", ");
+      drawn = null;
+      save.show(false);
       const whole = await run({ request, view, what, report, start: [go, again], stop });
       if (whole) drawn = request;
-      turn(again, whole);
+      turn(again, sameNoise());
       save.show(whole);
     } catch (error) {
       report.tell(sentence(error));

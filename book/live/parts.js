@@ -36,7 +36,7 @@ const number = (label, value, min, max) => field(label, make("input", { type: "n
 // A slider with its value beside it; words(value) says its value.
 function slider(label, value, min, max, step, words = String) {
   const control = make("input", { type: "range", min, max, step, value });
-  const output = make("output");
+  const output = make("output", { "aria-hidden": "true" }); // the slider says it
   const tell = () => {
     output.textContent = words(Number(control.value));
     control.setAttribute("aria-valuetext", output.textContent);
@@ -151,9 +151,12 @@ function trajectory(size, names = {}) {
       scrub.show(false);
     },
     add(step) {
-      if (!step.x0) return paint(left, step.xt); // its picture was not decoded
-      const every = Math.ceil(view.steps / 100); // of a thousand steps a hundred are kept
-      if (step.k % every && step.t > 0) return;
+      if (!step.x0) { // the picture of a step that was not kept
+        paint(left, step.xt);
+        left.setAttribute("aria-label", `${noisy}, step ${step.k} of ${view.steps}, t = ${step.t}`);
+        captions[1].textContent = `predicted clean picture, at t = ${view.frames.at(-1).t}`;
+        return;
+      }
       view.frames.push(step);
       show(view.frames.length - 1);
     },
@@ -163,6 +166,12 @@ function trajectory(size, names = {}) {
       view.end();
     },
     end() {
+      if (view.frames.length === 0) { // it ended before the first step
+        for (const each of [left, right]) {
+          clear(each);
+          each.setAttribute("aria-label", "not drawn yet");
+        }
+      }
       scrub.control.max = view.frames.length - 1;
       scrub.control.value = view.frames.length - 1;
       scrub.show(view.frames.length > 1);
@@ -200,7 +209,7 @@ function downloads(view, name, tell) {
       const data = await engine.gif(frames, view.right.width, 120);
       if (!data) return;
       save(new Blob([data], { type: "image/gif" }), file);
-      tell(`Saved ${file}, ${frames.length} frames: the clean picture that the network predicts at each step.`);
+      tell(`Saved ${file}, ${frames.length} frames: clean pictures that the network predicted on the way.`);
     } catch (error) {
       tell(sentence(error));
     } finally {
@@ -214,19 +223,22 @@ function downloads(view, name, tell) {
 
 const inMegabytes = (bytes) => `${(bytes / 1e6).toFixed(0)} MB`;
 
-// The line that says what happens, and the bar beside it; at first, how much the first press loads.
-function progress(model, before = "") {
+// The line that says what happens, and the bar beside it; at first, how much the first press loads
+// for the model that model() gives.
+function progress(model = () => null, before = "") {
   const shared = document.querySelectorAll("[data-live]").length > 1 ? "; the parts of this page share what is loaded" : "";
   const first = () => {
-    const size = model && engine.missing(model);
+    const size = model() && engine.missing(model());
     return size ? `${before}The first picture loads ${inMegabytes(size)}${shared}.` : before;
   };
   let begun = first();
   const status = make("p", { role: "status", class: "live-status" }, begun);
-  engine.whenLoaded.push(() => status.textContent === begun && (status.textContent = begun = first()));
+  const renew = () => status.textContent === begun && (status.textContent = begun = first());
+  engine.whenLoaded.push(renew);
   const bar = make("progress", { max: 1, value: 0, hidden: true, "aria-label": "Progress" });
   return {
     elements: [bar, status],
+    renew,
     tell: (text) => text !== status.textContent && (status.textContent = text),
     text: () => status.textContent,
     bar: (value) => ((bar.hidden = value === null), (bar.value = value ?? 0)),
@@ -246,7 +258,8 @@ const stopButton = () => button("Stop", ({ currentTarget }) => currentTarget.ons
 function loadingWords(model) {
   if (engine.isLoading()) return "Another part of this page is loading too; what both need is loaded once.";
   const size = engine.missing(model);
-  return size ? `Loading ${inMegabytes(size)}: the network and what runs it.` : "Drawing.";
+  if (size) return `Loading ${inMegabytes(size)}: the network and what runs it.`;
+  return engine.jobs.size > 0 ? "Another part of this page is drawing; this one begins when it is done." : "Drawing.";
 }
 
 // Run one drawing from its button to its end: loading, steps, result or sentence.

@@ -61,7 +61,7 @@ function mountPhoto(root) {
   const own = canvas(size, "your picture, not chosen yet");
   const view = trajectory(size, { first: "your picture with noise" });
   view.pictures.prepend(figure(own, `your picture, cut to a square, at ${size} pixels`));
-  const report = progress(model, "Choose a photo first. ");
+  const report = progress(() => model, "Choose a photo first. ");
   const row = make("div", { class: "live-pictures live-four" });
   let [x0, chosenBefore, shown] = [null, "", null]; // shown is what was drawn and is seen large
   const stem = () => chosenBefore.replace(/\.[^.]*$/, "");
@@ -94,12 +94,16 @@ function mountPhoto(root) {
     paint(view.left, to_rgba(noisy));
     view.left.setAttribute("aria-label", `your picture with noise, t = ${start()}`);
   };
+  let last = null; // the file that was chosen last: an earlier one may take longer to open
   const open = async (chosen) => {
     if (!chosen) return;
+    last = chosen;
     try {
       const opened = await readPhoto(chosen, size);
+      if (chosen !== last) return;
       stop.click(); // a drawing from the picture before
       await running;
+      if (chosen !== last) return;
       x0 = opened;
       chosenBefore = chosen.name;
       problem.textContent = "";
@@ -108,7 +112,7 @@ function mountPhoto(root) {
       for (const each of [go, four]) turn(each, true);
       preview();
     } catch (error) {
-      problem.textContent = `${sentence(error)}${x0 ? ` ${chosenBefore}, chosen before, is still in use.` : ""}`;
+      if (chosen === last) problem.textContent = `${sentence(error)}${x0 ? ` ${chosenBefore}, chosen before, is still in use.` : ""}`;
     }
   };
   file.addEventListener("change", () => open(file.files[0]));
@@ -117,14 +121,16 @@ function mountPhoto(root) {
   strength.control.addEventListener("input", preview);
   fields.seed.control.addEventListener("input", preview);
 
-  const draw = async (share) => {
+  const draw = async (share, settings = fields.read()) => {
     if (!model) throw new Failure(SENTENCES.missing);
-    const [settings, from] = [fields.read(), Math.round(T * share)];
+    const from = Math.round(T * share);
     const request = { model, ...settings, steps: Math.min(settings.steps, from), x0, start: from };
     const what = `from t = ${from} of ${T}, ${fields.words(request)}`;
     show(null);
     set(share);
-    if (!(await run({ request, view, what, report, start: [go, four], stop }))) return null;
+    const whole = await run({ request, view, what, report, start: [go, four], stop });
+    if (view.frames.length === 0) preview();
+    if (!whole) return null;
     const like = likeness(from_rgba(view.frames.at(-1).x0), request.x0).toFixed(2);
     const result = { share, request, what, like, frames: view.frames, steps: request.steps };
     show(result);
@@ -143,11 +149,11 @@ function mountPhoto(root) {
   let running = Promise.resolve();
   const guarded = (action) => () => (running = action().catch((error) => report.tell(sentence(error))));
   const compare = async () => {
+    const [wanted, settings, results] = [strength.value(), fields.read(), []];
     row.replaceChildren();
-    const [wanted, results] = [strength.value(), []];
     for (const share of [0.3, 0.5, 0.7, 0.9]) {
-      const result = await draw(share);
-      if (!result) return;
+      const result = await draw(share, settings);
+      if (!result) return set(wanted);
       results.push(result);
       row.append(small(result));
     }

@@ -33,8 +33,14 @@ function tokenize(tokenizer, text) {
 
 // The words of a text that no caption had: each known word is a single token.
 function unknown_words(tokenizer, text) {
-  const known = (word) => /^[a,-]$/.test(word) || (word.length > 1 && tokens_of(tokenizer, word).length === 1 && `${word}</w>` in tokenizer.vocabulary);
+  const known = (word) => /^(a|[^\p{L}\p{N}]+)$/u.test(word) || (word.length > 1 && tokens_of(tokenizer, word).length === 1 && `${word}</w>` in tokenizer.vocabulary);
   return [...new Set(split_words(text).filter((word) => !known(word)))];
+}
+
+// The words at the end of a text for which the text encoder has no room.
+function unread_words(tokenizer, text) {
+  let room = tokenizer.length - 2; // beside the tokens of start and end
+  return split_words(text).filter((word) => (room -= tokens_of(tokenizer, word).length) < 0);
 }
 
 const MENUS = {
@@ -53,16 +59,18 @@ function sentence_of({ Mouth, Fur, Age, Place, Time }) {
   return `${/^[aeiou]/.test(mouth) ? "an" : "a"} ${mouth} ${cat} ${scene}`;
 }
 
-// A text field that marks the words that the network does not know.
+// A text field that says which words the network does not know, or does not read.
 let textFields = 0;
 function textField(label, value, model, placeholder) {
   const id = `live-unknown-${++textFields}`;
   const input = make("input", { type: "text", value, placeholder, autocomplete: "off", spellcheck: "false", maxlength: 400, "aria-describedby": id });
   const hint = make("p", { id, class: "live-unknown" });
   const check = () => {
-    const words = model ? unknown_words(model.tokenizer, input.value) : [];
-    hint.replaceChildren(...words.flatMap((word, k) => [k ? ", " : "Not in the vocabulary: ", make("mark", {}, word)]), words.length ? `. The network never saw a caption with ${words.length > 1 ? "these words" : "this word"}.` : "");
-    hint.hidden = words.length === 0;
+    const [words, unread] = [unknown_words, unread_words].map((find) => (model ? find(model.tokenizer, input.value) : []));
+    hint.replaceChildren(...words.flatMap((word, k) => [k ? ", " : "Not in the vocabulary: ", make("mark", {}, word)]));
+    if (words.length) hint.append(`. The network never saw a caption with ${words.length > 1 ? "these words" : "this word"}. `);
+    if (unread.length) hint.append(`The text is too long: “${unread.join(" ")}” is not read.`);
+    hint.hidden = !hint.hasChildNodes();
   };
   input.addEventListener("input", check);
   check();
@@ -94,7 +102,7 @@ function mountWords(root) {
     finished: "finished latent x₀, three of its channels as colours",
     drawn: "the picture that was drawn: the finished latent, decoded",
   });
-  const report = progress(model);
+  const report = progress(() => model);
   let drawn = null;
   const save = downloads(view, () => `tiger-from-words-${fileWords(drawn)}`, report.tell);
   const draw = async () => {
@@ -103,6 +111,7 @@ function mountWords(root) {
       const [ids, without] = [prompt, negative].map((text) => tokenize(model.tokenizer, text.value()));
       const request = { model, ...fields.read(), ids, negative: without, guidance_scale: scale.value() };
       const what = `${prompt.value() || "no words"}${negative.value() && scale.value() > 1 ? `, not ${negative.value()}` : ""}; ${fields.words(request)}, guidance ${scale.value()}`;
+      save.show(false);
       const whole = await run({ request, view, what, report, start: [go], stop });
       if (whole) drawn = request;
       save.show(whole);

@@ -101,7 +101,8 @@ async function draw({ id, on, model, sampler, steps, eta, seed, x0, start, ...re
   const net = await denoiser(model, rest);
   const decoder = model.parts.includes("decoder") ? await network(model.name, "decoder") : null;
   const picture = async (x) => to_rgba(decoder ? await decoder({ latents: floats(x, model.shape) }) : x);
-  const { decode_every = 1 } = model; // a large picture takes longer to decode than a step to compute
+  // A large picture takes longer to decode than a step to compute; of many steps a hundred are kept.
+  const every = Math.max(model.decode_every ?? 1, Math.ceil(steps / 100));
   const ready = performance.now();
   self.postMessage({ type: "ready", id, seconds: (ready - began) / 1000 });
 
@@ -111,7 +112,7 @@ async function draw({ id, on, model, sampler, steps, eta, seed, x0, start, ...re
   if (x0) begin = add_noise(alpha_bar, x0, start, begin);
   let k = 0;
   for await (const step of SAMPLERS[sampler](net, alpha_bar, begin, { steps, eta, randn, clip: model.clip })) {
-    const seen = k % decode_every === 0 || step.t === 0;
+    const seen = k % every === 0 || step.t === 0;
     const believed = seen ? await picture(step.x0) : null;
     const noisy = decoder ? latentPicture(step.xt, model.shape) : to_rgba(step.xt);
     self.postMessage({ type: "step", id, k, t: step.t, xt: noisy, x0: believed }, [noisy, believed].filter(Boolean).map(({ buffer }) => buffer));
