@@ -188,7 +188,7 @@ def test_the_cell_for_the_full_model_learns_from_a_folder_of_photos(whole, tmp_p
 
     def load(name):
         loaded.append(name)
-        return known("mini", "cpu")
+        return known("mini-64", "cpu")
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(whole.td, "load_pipeline", load)

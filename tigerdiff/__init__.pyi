@@ -51,6 +51,7 @@ from .pretrained.load import export_run as export_run
 from .pretrained.load import load_pretrained as load_pretrained
 from .pretrained.load import read_card as read_card
 from .pretrained.load import save_pretrained as save_pretrained
+from .pretrained.stable_diffusion import MINI_64_PATH as MINI_64_PATH
 from .pretrained.stable_diffusion import MINI_PATH as MINI_PATH
 from .pretrained.stable_diffusion import load_pipeline as load_pipeline
 from .sampling import Step as Step

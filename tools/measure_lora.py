@@ -1,10 +1,10 @@
-"""Measure what fine-tuning teaches the miniature, and what it forgets: chapter 10's tables.
+"""Measure what fine-tuning teaches the small miniature, and what it forgets: chapter 10's tables.
 
 python tools/measure_lora.py
 
-Writes tigerdiff/pretrained/weights/mini-sd-tiger/fine_tuning.json, which the chapter reads. What is
-measured is the chapter's own code: its cells are executed, so that the page can recompute a row.
-Rows that the file has already, of these weights and as many drawings, are kept.
+Writes tigerdiff/pretrained/weights/mini-sd-tiger-64/fine_tuning.json, which the chapter reads.
+What is measured is the chapter's own code: its cells are executed, so that the page can recompute a
+row. Rows that the file has already, of these weights and as many drawings, are kept.
 """
 
 import argparse
@@ -17,11 +17,11 @@ import nbformat
 import torch
 from report import head, rounded, write
 
-from tigerdiff import MINI_PATH, caption, paint, prompt_accuracy, series, to_float
+from tigerdiff import MINI_64_PATH, caption, paint, prompt_accuracy, series, to_float
 
 PAGE = Path(__file__).parent.parent / "book/10_fine_tuning.ipynb"
 CELLS = ("setup", "tiger", "lora", "begin", "merge", "learn", "measure", "prior", "save")
-OUT = MINI_PATH / "fine_tuning.json"
+OUT = MINI_64_PATH / "fine_tuning.json"
 HELD_OUT = {"mouth": "roaring", "backdrop": "water"}  # never in the training of the miniature
 # What is tried: rank (0: all weights are trained), learning rate, with pictures of other tigers.
 RUNS = [
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=16, help="drawings of each kind")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
-    weights = MINI_PATH / "unet/diffusion_pytorch_model.safetensors"
+    weights = MINI_64_PATH / "unet/diffusion_pytorch_model.safetensors"
     how = {"seed": 0, "n": options.n, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
     before = json.loads(options.out.read_text()) if options.out.exists() else {}
     before = before if {name: before.get(name) for name in how} == how else {}

@@ -1,6 +1,6 @@
-"""Measure the shipped text-to-image model: writes bench/results/mini-sd-tiger.json.
+"""Measure a shipped text-to-image model: writes bench/results/mini-sd-tiger.json.
 
-python tools/measure_mini_sd.py
+python tools/measure_mini_sd.py mini-sd-tiger
 
 Is what was asked for in the picture? Each combination of fur, backdrop, mouth and age is asked for
 in words, with several guidance scales, and the judge looks. Beside it how much two drawings of one
@@ -28,33 +28,34 @@ from train_mini_sd import HELD_OUT, NAME, TARGET
 from tigerdiff import crops
 from tigerdiff.metrics.distances import frechet, image_features, mean_mmd
 
-OUT = Path(__file__).parent.parent / f"bench/results/{NAME}.json"
+RESULTS = Path(__file__).parent.parent / "bench/results"
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 
 
 def main() -> None:
     """Measure, print, write the JSON file after each row."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", nargs="?", default=NAME, help="the folder of its weights")
     parser.add_argument("--each", type=int, default=2, help="drawings of each combination")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--references", type=int, default=2048, help="painted tigers to compare")
-    parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
-    pipe = StableDiffusionPipeline.from_pretrained(TARGET)
+    out, folder = RESULTS / f"{options.name}.json", TARGET.with_name(options.name)
+    pipe = StableDiffusionPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
     pipe.to("cuda" if torch.cuda.is_available() else "cpu")
-    made = head("python tools/measure_mini_sd.py")
+    made = head(f"python tools/measure_mini_sd.py {options.name}")
     how = {
         "seed": options.seed,
         "hardware": made["hardware"],
         "torch": made["torch"],
         "sha256": hashlib.sha256(
-            b"".join(path.read_bytes() for path in sorted(TARGET.rglob("*.safetensors")))
+            b"".join(path.read_bytes() for path in sorted(folder.rglob("*.safetensors")))
         ).hexdigest(),
         "steps": STEPS,
         "each": options.each,
     }
-    before = json.loads(options.out.read_text()) if options.out.exists() else {}
+    before = json.loads(out.read_text()) if out.exists() else {}
     rows = before.get("guidance", []) if {x: before.get(x) for x in how} == how else []
     result = made | how | {"autoencoder": autoencoder(pipe), "guidance": rows}
     size, half = pipe.vae.config.sample_size, options.references // 2
@@ -83,15 +84,14 @@ def main() -> None:
         else:
             rows[-1]["all_of"] = [shown_of(held, images, wanted)["all"] for held in HELD_OUT]
         print(rows[-1], flush=True)
-        write(options.out, result)
+        write(out, result)
     result["together"] = together(rows)
-    write(options.out, result)
-    into_card(result)
+    write(out, result)
+    into_card(result, folder / "card.json")
 
 
-def into_card(result: dict) -> None:
+def into_card(result: dict, path: Path) -> None:
     """Write all rows, and how they were measured, into the card beside the weights."""
-    path = TARGET / "card.json"
     card = json.loads(path.read_text())
     parts = "autoencoder", "guidance", "together", "floor", "one_prompt"
     card["measured"] = {name: x for name, x in result.items() if name not in parts}

@@ -2,27 +2,29 @@
 
 python tools/readme_picture.py
 
-drawn-tigers.webp is what the shipped model draws first from seed 0, painted-tigers.webp six painted
-tigers, and tiger-noising.webp the course's tiger at rising noise.
+painted-tigers.webp is six painted tigers, drawn-tigers.webp what mini-sd-tiger draws from their
+captions, seeds 0 to 5 in this order, and tiger-noising.webp the course's tiger at rising noise.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from diffusers import StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
 from tigerdiff.data.tensors import to_float, to_uint8
 from tigerdiff.diffusion import NoiseSchedule, add_noise
-from tigerdiff.drawing import sample
-from tigerdiff.pretrained.load import load_pretrained
+from tigerdiff.pretrained.stable_diffusion import MINI_PATH
+from tigerdiff.tigers.captions import caption
 from tigerdiff.tigers.paint import paint, paint_tiger
 from tigerdiff.tigers.tiger import Tiger
 
 FOLDER = Path(__file__).parent.parent / "book/_static"
 TIMES = (0, 50, 150, 300, 500, 1000)
 SIZE, GAP = 224, 8
+STEPS, GUIDANCE_SCALE = 20, 3.0
 TIGERS = (
     Tiger(backdrop="savanna", daytime="dusk", turn=-0.5, tilt=3, stripes=3, scene=4, gaze_x=-0.5),
     Tiger(fur="white", backdrop="snow", mouth="roaring", daytime="noon", stripes=5, scene=5),
@@ -41,9 +43,19 @@ def main() -> None:
     noised = to_uint8(add_noise(schedule, x0, torch.tensor(TIMES), eps))
     write("tiger-noising.webp", noised, quality=64)
     write("painted-tigers.webp", paint(TIGERS, SIZE), quality=82)
-    model, schedule = load_pretrained("ddpm-tiger-64")
-    drawn = sample(model, schedule, len(TIGERS), size=64, steps=50, seed=0, progress=False)
-    write("drawn-tigers.webp", drawn, quality=82)
+    write("drawn-tigers.webp", drawn_tigers(), quality=82)
+
+
+def drawn_tigers() -> Tensor:
+    """Draw what the captions of the painted tigers say, seeds 0, 1, ...; uint8 (N, 3, 256, 256)."""
+    pipe = StableDiffusionPipeline.from_pretrained(MINI_PATH)
+    pipe.set_progress_bar_config(disable=True)
+    images = pipe(
+        [caption(tiger) for tiger in TIGERS],
+        generator=[torch.Generator().manual_seed(k) for k in range(len(TIGERS))],
+        guidance_scale=GUIDANCE_SCALE, num_inference_steps=STEPS, output_type="pt",
+    ).images  # fmt: skip
+    return to_uint8(images * 2 - 1)
 
 
 def write(name: str, images: Iterable[Tensor], quality: int) -> None:

@@ -108,6 +108,7 @@ def copy(tiny, tmp_path):
 @pytest.fixture(autouse=True)
 def mini(tiny, monkeypatch):
     monkeypatch.setattr(stable_diffusion, "MINI_PATH", tiny)
+    monkeypatch.setitem(stable_diffusion.MINIATURES, "mini", tiny)
 
 
 @pytest.fixture(autouse=True)

@@ -29,6 +29,8 @@ from tigerdiff.pretrained.pipeline_files import (
 from tigerdiff.training.stored import damage_named
 
 MINI_PATH = WEIGHTS / "mini-sd-tiger"  #: the folder of the miniature, an ordinary pipeline
+MINI_64_PATH = WEIGHTS / "mini-sd-tiger-64"  #: the folder of its small sister, of 64 pixels
+MINIATURES = {"mini": MINI_PATH, "mini-64": MINI_64_PATH}
 GPU = "Runtime > Change runtime type > T4"
 FLOAT16_MAX = torch.finfo(torch.float16).max
 MAX_BYTES = 64 * 2**30  # of a download: FLUX.1 has 34
@@ -58,8 +60,9 @@ def load_pipeline(name: str | Path = "auto", device: str | torch.device | None =
     Args:
         name: "auto", Stable Diffusion 1.5 if this machine has a GPU with room and the model has
             been downloaded before, else the miniature and what to do for the full model; "mini",
-            the miniature, which is part of tigerdiff; a folder that ``save_pretrained`` wrote; or
-            ``"owner/name"`` or ``"owner/name@revision"`` on the Hugging Face Hub, as
+            the miniature, which is part of tigerdiff and draws 256 pixels; "mini-64", its sister
+            of 64 pixels, which takes far less work; a folder that ``save_pretrained``
+            wrote; or ``"owner/name"`` or ``"owner/name@revision"`` on the Hugging Face Hub, as
             ``AutoPipelineForText2Image`` takes it (Stable Diffusion 1 to 3, SDXL, FLUX), which is
             downloaded after its size and licence are printed, and checked against the hashes that
             the Hub states. What exists as a folder here comes first.
@@ -79,16 +82,14 @@ def load_pipeline(name: str | Path = "auto", device: str | torch.device | None =
     place = find_device(device)
     if name == "auto":
         return _auto(place)
-    folder = MINI_PATH
-    if name != "mini":
-        folder = check_path("name", name, or_else=" or owner/name on the Hub")
-    if name == "mini" or folder.exists():
+    folder = MINIATURES.get(name) or check_path("name", name, or_else=" or owner/name on the Hub")
+    if name in MINIATURES or folder.exists():
         return _load(folder, folder.name, place)
     repo_id, _, revision = str(name).partition("@")
     if not isinstance(name, str) or not HUB_ID.fullmatch(repo_id):
         raise FileNotFoundError(
-            f'{name} does not exist: name a folder that save_pretrained wrote, "auto", "mini" or '
-            "owner/name on the Hub"
+            f'{name} does not exist: name a folder that save_pretrained wrote, "auto", "mini", '
+            '"mini-64" or owner/name on the Hub'
         )
     return _from_hub(repo_id, revision, place)
 
