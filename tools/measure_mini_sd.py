@@ -1,6 +1,6 @@
-"""Measure a shipped text-to-image model: writes bench/results/mini-sd-tiger.json.
+"""Measure a shipped text-to-image model: writes bench/results/NAME.json.
 
-python tools/measure_mini_sd.py mini-sd-tiger
+python tools/measure_mini_sd.py NAME
 
 Is what was asked for in the picture? Each combination of fur, backdrop, mouth and age is asked for
 in words, with several guidance scales, and the judge looks. Beside it how much two drawings of one

@@ -1,4 +1,4 @@
-"""The tokenizer of mini-sd-tiger: byte pair encoding (Sennrich et al. 2016).
+"""The tokenizer of both miniatures: byte pair encoding (Sennrich et al. 2016).
 
 Of the same kind as Stable Diffusion's, with a vocabulary small enough to print: letters, and what
 arises from merging neighbours until each word of a caption is one token.

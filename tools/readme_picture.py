@@ -10,13 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
 from tigerdiff.data.tensors import to_float, to_uint8
 from tigerdiff.diffusion import NoiseSchedule, add_noise
-from tigerdiff.pretrained.stable_diffusion import MINI_PATH
+from tigerdiff.pretrained.stable_diffusion import load_pipeline
 from tigerdiff.tigers.captions import caption
 from tigerdiff.tigers.paint import paint, paint_tiger
 from tigerdiff.tigers.tiger import Tiger
@@ -48,7 +47,7 @@ def main() -> None:
 
 def drawn_tigers() -> Tensor:
     """Draw what the captions of the painted tigers say, seeds 0, 1, ...; uint8 (N, 3, 256, 256)."""
-    pipe = StableDiffusionPipeline.from_pretrained(MINI_PATH)
+    pipe = load_pipeline("mini", "cpu")
     pipe.set_progress_bar_config(disable=True)
     images = pipe(
         [caption(tiger) for tiger in TIGERS],

@@ -107,7 +107,6 @@ def copy(tiny, tmp_path):
 
 @pytest.fixture(autouse=True)
 def mini(tiny, monkeypatch):
-    monkeypatch.setattr(stable_diffusion, "MINI_PATH", tiny)
     monkeypatch.setitem(stable_diffusion.MINIATURES, "mini", tiny)
 
 
@@ -343,7 +342,7 @@ def test_a_device_that_is_not_there_is_one_sentence():
         kind, said = sentence_of(load_pipeline, "mini", device)
         assert kind is ValueError
         assert said.startswith("device must be one that this machine has: cpu")
-    for name in (None, 3, ""):
+    for name in (None, 3, "", []):
         kind, said = sentence_of(load_pipeline, name, "cpu")
         assert kind is ValueError
         assert said.startswith("name must be a path")

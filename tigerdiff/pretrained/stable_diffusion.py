@@ -29,7 +29,7 @@ from tigerdiff.pretrained.pipeline_files import (
 from tigerdiff.training.stored import damage_named
 
 MINI_PATH = WEIGHTS / "mini-sd-tiger"  #: the folder of the miniature, an ordinary pipeline
-MINI_64_PATH = WEIGHTS / "mini-sd-tiger-64"  #: the folder of its small sister, of 64 pixels
+MINI_64_PATH = WEIGHTS / "mini-sd-tiger-64"  #: the folder of its sister that draws 64 pixels
 MINIATURES = {"mini": MINI_PATH, "mini-64": MINI_64_PATH}
 GPU = "Runtime > Change runtime type > T4"
 FLOAT16_MAX = torch.finfo(torch.float16).max
@@ -82,8 +82,9 @@ def load_pipeline(name: str | Path = "auto", device: str | torch.device | None =
     place = find_device(device)
     if name == "auto":
         return _auto(place)
-    folder = MINIATURES.get(name) or check_path("name", name, or_else=" or owner/name on the Hub")
-    if name in MINIATURES or folder.exists():
+    shipped = MINIATURES.get(name) if isinstance(name, str) else None
+    folder = shipped or check_path("name", name, or_else=" or owner/name on the Hub")
+    if shipped or folder.exists():
         return _load(folder, folder.name, place)
     repo_id, _, revision = str(name).partition("@")
     if not isinstance(name, str) or not HUB_ID.fullmatch(repo_id):
@@ -126,7 +127,8 @@ def _auto(device: torch.device) -> Any:
             return _from_hub(FULL, "", device, download=False)
         except (OSError, ValueError, MemoryError) as error:
             why = str(error)
-    return _load(MINI_PATH, MINI_PATH.name, device, f"; {why}")
+    folder = MINIATURES["mini"]
+    return _load(folder, folder.name, device, f"; {why}")
 
 
 def _from_hub(repo_id: str, revision: str, device: torch.device, download: bool = True) -> Any:
