@@ -10,9 +10,11 @@ import chromium
 import export_onnx
 import fetch_onnxruntime
 import live_assets
+import measure_live
 import numpy as np
 import onnxruntime
 import pytest
+import report
 import torch
 from PIL import Image, ImageOps
 from serving import serve
@@ -471,6 +473,14 @@ def test_words_for_which_there_is_no_room_are_named(samplers, networks):
     words = text.replace(",", " ,").split()  # each is one token
     assert left == words[tokenizer["length"] - 2 :] != []
     assert samplers.evaluate(unread, [tokenizer, "a white tiger"]) == []
+
+
+def test_the_times_that_the_page_states_are_of_these_weights():
+    draws = json.loads((ROOT / "bench/results/live.json").read_text(encoding="utf-8"))["draws"]
+    assert draws.keys() == measure_live.REQUESTS.keys()
+    for what, request in measure_live.REQUESTS.items():
+        folder = measure_live.WEIGHTS / request["model"]
+        assert draws[what]["weights_sha256"] == report.weights_sha256(folder)
 
 
 # The playground
@@ -1126,6 +1136,9 @@ def test_a_network_with_larger_pictures_fits_into_the_page(tab, server):
     assert latent[2] == pytest.approx(drawn[2], abs=1), "they are shown equally large"
     ways = "all => all.map((canvas) => getComputedStyle(canvas).imageRendering)"
     assert part.locator("canvas:visible").evaluate_all(ways) == ["pixelated", "auto"]
+    tab.set_viewport_size({"width": 390, "height": 844})
+    latent, drawn = part.locator("canvas:visible").evaluate_all(sizes)
+    assert drawn[2] > 1.8 * latent[2], "on a phone the picture is larger than its latent"
     for name, frames in (("Save as PNG", 1), ("Save the steps as a film", 2)):
         with tab.expect_download() as download:
             press(part, name)

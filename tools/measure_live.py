@@ -21,6 +21,7 @@ from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench/results/live.json"
+WEIGHTS = ROOT / "tigerdiff/pretrained/weights"
 PAGE = '<!doctype html><script src="live/live.js"></script>'
 DRAW = """async (request) => {
     const {engine, models} = tigerdiffLive;
@@ -103,6 +104,7 @@ def main(draws: int = 20) -> None:
             models = {model["name"]: model for model in page.evaluate("tigerdiffLive.models")}
             if request["model"] in models:
                 found[what] = measure(page, request, models[request["model"]], draws)
+                found[what]["weights_sha256"] = report.weights_sha256(WEIGHTS / request["model"])
                 print(what, found[what], flush=True)
             page.close()
         about = {

@@ -12,7 +12,6 @@ can be resumed. The rows go into the model's card too, where chapter 6 reads the
 """
 
 import argparse
-import hashlib
 import itertools
 import json
 import time
@@ -22,7 +21,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from mini_drawings import ASKED, COMBINATIONS, STEPS, drawn, new, shown, shown_of, spread
 from mini_references import autoencoder, one_prompt, references
-from report import head, write
+from report import head, weights_sha256, write
 from train_mini_sd import HELD_OUT, NAME, TARGET
 
 from tigerdiff import crops
@@ -49,9 +48,7 @@ def main() -> None:
         "seed": options.seed,
         "hardware": made["hardware"],
         "torch": made["torch"],
-        "sha256": hashlib.sha256(
-            b"".join(path.read_bytes() for path in sorted(folder.rglob("*.safetensors")))
-        ).hexdigest(),
+        "sha256": weights_sha256(folder),
         "steps": STEPS,
         "each": options.each,
     }

@@ -1,5 +1,6 @@
 """What every script that measures writes at the head of its results, and how it writes them."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -69,6 +70,12 @@ def head(program: str) -> dict:
         "torch": torch.__version__,
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
+
+
+def weights_sha256(folder: Path) -> str:
+    """Return one hash of all weights below a folder."""
+    weights = [path.read_bytes() for path in sorted(folder.rglob("*.safetensors"))]
+    return hashlib.sha256(b"".join(weights)).hexdigest()
 
 
 def rounded(value: object, digits: int = 4) -> object:
