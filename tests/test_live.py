@@ -1010,7 +1010,7 @@ def test_of_two_pictures_the_one_chosen_last_is_used(tab, server, tmp_path):
     for name, colour in (("first.png", "red"), ("second.png", "blue")):
         Image.new("RGB", (80, 80), colour).save(tmp_path / name)
         part.locator("input[type=file]").set_input_files(tmp_path / name)
-        tab.wait_for_function("window.release")
+        tab.wait_for_function("!!window.release")
     wait_for(part, "second.png is ready.")
     tab.evaluate("release()")
     tab.wait_for_timeout(300)

@@ -12,7 +12,7 @@ from train_mini_sd import HELD_OUT
 
 from tigerdiff import caption, procedural_tigers, seeded_generator, to_uint8
 from tigerdiff.devices import has_bfloat16
-from tigerdiff.tigers.tiger import CHOICES
+from tigerdiff.tigers.tiger import CHOICES, Tiger
 
 ASKED = ("fur", "backdrop", "mouth", "age")
 STEPS, BATCH = 20, 40
@@ -29,9 +29,14 @@ def new(asked: dict) -> bool:
 def prompt(asked: dict, k: int) -> str:
     """Return words for a combination, as those that training saw; the k-th wording."""
     (tiger,) = procedural_tigers(1, 16, REFERENCE_SEED + 2, start=k)[1]
+    return caption(as_asked(tiger, asked), seed=k)
+
+
+def as_asked(tiger: Tiger, asked: dict) -> Tiger:
+    """Give a tiger a combination's attributes, and a time of day that its backdrop has."""
     daytime = tiger.daytime if tiger.daytime != "night" else "noon"
     daytime = "night" if asked["backdrop"] == "night" else daytime
-    return caption(replace(tiger, **asked, daytime=daytime), seed=k)
+    return replace(tiger, **asked, daytime=daytime)
 
 
 @torch.inference_mode()

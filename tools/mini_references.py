@@ -1,10 +1,8 @@
 """What the text-to-image model is compared with: painted tigers, one prompt, its autoencoder."""
 
-from dataclasses import replace
-
 import torch
 from diffusers import StableDiffusionPipeline
-from mini_drawings import ASKED, drawn, shown, spread
+from mini_drawings import ASKED, as_asked, drawn, shown, spread
 from picture_sets import REFERENCE_SEED
 from torch import Tensor
 
@@ -40,7 +38,7 @@ def one_prompt(pipe: StableDiffusionPipeline, seed: int, count: int = 8) -> dict
     asked = {"fur": "orange", "backdrop": "jungle", "mouth": "closed", "age": "adult"}
     images = drawn(pipe, [asked] * count, 3.0, seed, same_words=True)
     size = images.shape[-1]
-    painted = paint([replace(tiger, **asked) for tiger in series(count, REFERENCE_SEED)], size)
+    painted = paint([as_asked(tiger, asked) for tiger in series(count, REFERENCE_SEED)], size)
     drawings, truth = (spread(image_features(x), [0] * count) for x in (images, painted))
     return {"n": count, "guidance_scale": 3.0, "spread": drawings, "spread_of_painted": truth}
 
