@@ -63,7 +63,7 @@ def main() -> None:
     result["one_prompt"] = one_prompt(pipe, options.seed)
     for scale, name in itertools.product(SCALES, ("seen", "held out")):
         row = {"guidance_scale": scale, "combinations": name}
-        if any(row.items() <= row.items() for row in rows):
+        if any(row.items() <= done.items() for done in rows):
             continue
         wanted = [asked for asked in COMBINATIONS if new(asked) == (name == "held out")]
         wanted *= options.each if name == "seen" else 4 * options.each
