@@ -100,7 +100,8 @@ async function draw({ id, on, model, sampler, steps, eta, seed, x0, start, ...re
   device = on;
   const net = await denoiser(model, rest);
   const decoder = model.parts.includes("decoder") ? await network(model.name, "decoder") : null;
-  const picture = async (x) => to_rgba(decoder ? await decoder({ latents: floats(x, model.shape) }) : x);
+  const look = (x) => (model.shape[0] > 3 ? latentPicture(x, model.shape) : to_rgba(x));
+  const picture = async (x) => (decoder ? to_rgba(await decoder({ latents: floats(x, model.shape) })) : look(x));
   // A large picture takes longer to decode than a step to compute; of many steps a hundred are kept.
   const every = Math.max(model.decode_every ?? 1, Math.ceil(steps / 100));
   const ready = performance.now();
@@ -114,7 +115,7 @@ async function draw({ id, on, model, sampler, steps, eta, seed, x0, start, ...re
   for await (const step of SAMPLERS[sampler](net, alpha_bar, begin, { steps, eta, randn, clip: model.clip })) {
     const seen = k % every === 0 || step.t === 0;
     const believed = seen ? await picture(step.x0) : null;
-    const noisy = decoder ? latentPicture(step.xt, model.shape) : to_rgba(step.xt);
+    const noisy = look(step.xt);
     self.postMessage({ type: "step", id, k, t: step.t, xt: noisy, x0: believed }, [noisy, believed].filter(Boolean).map(({ buffer }) => buffer));
     await new Promise((resolve) => setTimeout(resolve)); // lets a "stop" come in
     if (stopped.delete(id)) return;
