@@ -697,6 +697,8 @@ def test_two_parts_share_what_is_loaded_and_wait_for_each_other(tab, server):
     wait_for(photo, "Another part of this page is loading too")
     wait_for(noise, "Done: DPM-Solver++, 2 steps")
     assert words.inner_text() != before, "less is missing now"
+    announced = words.locator("[role=status]").inner_text()
+    assert announced == "", "a screen reader does not read each new hint"
     wait_for(photo, "Done: three pictures from the noise of seed 11.")
     scripts = [url for url in tab.asked if url.endswith(".js")]
     assert len(scripts) == len(set(scripts)) > 10
@@ -707,6 +709,22 @@ def test_two_parts_share_what_is_loaded_and_wait_for_each_other(tab, server):
     wait_for(photo, "Another part of this page is drawing; this one begins when it is done.")
     press(noise, "Stop")
     wait_for(photo, "Done: three pictures from the noise of seed 11.")
+
+
+def test_a_film_says_that_it_waits_for_another_drawing(tab, noise):
+    compare = tab.locator("[data-live=compare]")
+    noise.get_by_label("Steps", exact=True).fill("2")
+    press(noise, "Draw a tiger")
+    wait_for(noise, "Done: DPM-Solver++, 2 steps")
+    compare.get_by_label("Steps", exact=True).fill("100")
+    press(compare, "Draw with all three")
+    wait_for(compare, "Drawing")
+    with tab.expect_download() as kept:
+        press(noise, "Save the steps as a film")
+        wait_for(noise, "Another part of this page is drawing; the GIF is made when that is done.")
+        press(compare, "Stop")
+    assert kept.value.suggested_filename.endswith(".gif")
+    wait_for(noise, "Saved tiger-")
 
 
 def test_what_stopped_before_its_first_step_leaves_no_picture(tab, noise):

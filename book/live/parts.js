@@ -204,6 +204,7 @@ function downloads(view, name, tell) {
   const gif = button(film, async () => {
     turn(gif, false);
     gif.textContent = "Making the GIF …";
+    if (engine.jobs.size > 0) tell("Another part of this page is drawing; the GIF is made when that is done.");
     try {
       const [frames, file] = [view.frames.map(({ x0 }) => x0), `${name()}.gif`];
       const data = await engine.gif(frames, view.right.width, 120);
@@ -223,23 +224,27 @@ function downloads(view, name, tell) {
 
 const inMegabytes = (bytes) => `${(bytes / 1e6).toFixed(0)} MB`;
 
-// The line that says what happens, and the bar beside it; at first, how much the first press loads
-// for the model that model() gives.
+// The line that says what happens, and the bar beside it; before that, how much the first press loads
+// for the model that model() gives. A screen reader announces what happens and not that hint, which
+// changes whenever another part of the page has loaded something.
 function progress(model = () => null, before = "") {
   const shared = document.querySelectorAll("[data-live]").length > 1 ? "; the parts of this page share what is loaded" : "";
-  const first = () => {
+  const [hint, status] = [make("p"), make("p", { role: "status" })];
+  const renew = () => {
+    if (status.textContent !== "") return;
     const size = model() && engine.missing(model());
-    return size ? `${before}The first picture loads ${inMegabytes(size)}${shared}.` : before;
+    hint.textContent = size ? `${before}The first picture loads ${inMegabytes(size)}${shared}.` : before;
   };
-  let begun = first();
-  const status = make("p", { role: "status", class: "live-status" }, begun);
-  const renew = () => status.textContent === begun && (status.textContent = begun = first());
+  renew();
   engine.whenLoaded.push(renew);
   const bar = make("progress", { max: 1, value: 0, hidden: true, "aria-label": "Progress" });
   return {
-    elements: [bar, status],
+    elements: [bar, make("div", { class: "live-status" }, hint, status)],
     renew,
-    tell: (text) => text !== status.textContent && (status.textContent = text),
+    tell(text) {
+      hint.textContent = "";
+      if (text !== status.textContent) status.textContent = text;
+    },
     text: () => status.textContent,
     bar: (value) => ((bar.hidden = value === null), (bar.value = value ?? 0)),
   };
