@@ -11,8 +11,8 @@ continues from there, exactly, also after SIGINT and SIGTERM, which end it after
 GPU where there is one, else the CPU: in the background, at low priority,
 OMP_NUM_THREADS=1 nice -n 19 python tools/train_mini_sd.py
 
-The autoencoder takes hours, so it is kept when it is finished: with
---autoencoder tools/mini_autoencoder.safetensors only the rest is trained.
+The autoencoder takes hours. With --autoencoder tigerdiff/pretrained/weights/mini-sd-tiger the one
+that is shipped is kept, and only the rest is trained.
 """
 
 import argparse
@@ -76,14 +76,14 @@ def main() -> None:
     """Paint, train both stages until the steps or the minutes are over, write the pipeline."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs") / NAME)
-    parser.add_argument("--autoencoder", type=Path, help="a finished one; default: train one")
+    parser.add_argument("--autoencoder", type=Path, help="of this pipeline; default: train one")
     parser.add_argument("--vae-steps", type=int, default=13_600)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="of this call, at most")
     parser.add_argument("--compile", action="store_true", help="needs a C++ compiler on a CPU")
     options = parser.parse_args()
-    if options.autoencoder and not options.autoencoder.exists():
-        parser.error(f"{options.autoencoder} does not exist: leave it out, and one is trained")
+    if options.autoencoder and not (options.autoencoder / "vae").exists():
+        parser.error(f"{options.autoencoder} has no folder vae: leave it out, and one is trained")
     options.out.mkdir(parents=True, exist_ok=True)
     stop, end = Event(), time.monotonic() + 60 * options.minutes
 
@@ -130,7 +130,7 @@ def train_autoencoder(
     tigers: list[Tiger], options: argparse.Namespace, over: Callable[[], bool]
 ) -> tuple[AutoencoderKL, dict]:
     """Train on crops, then on whole pictures, unless it is there; return it and its card."""
-    path = options.autoencoder or options.out / "autoencoder.safetensors"
+    folder = options.autoencoder or options.out / "autoencoder"
     judge = shipped_judge(DEVICE)
     measured = torch.compile(autoencoder_loss) if options.compile else autoencoder_loss
 
@@ -141,18 +141,16 @@ def train_autoencoder(
         noise = torch.randn(shape, generator=seeded_generator(SEED, step, 1)).to(DEVICE)
         return measured(vae, x, noise, judge if whole else None, autocast)
 
-    if not path.exists():
+    if not (folder / "card.json").exists():
         torch.manual_seed(SEED)
         vae = new_autoencoder()
         vae, steps = fit("vae", vae, loss, options.vae_steps, 100, options, over, psnr)
         card = head("python tools/train_mini_sd.py") | {"steps": steps, "psnr": psnr(vae, 64)}
-        half = {name: x.half().cpu().contiguous() for name, x in vae.state_dict().items()}
-        with replacing(path) as part:
-            save_file(half, part, {"card": json.dumps(card)})
-    with safe_open(path, "pt") as file:
-        card = json.loads(file.metadata()["card"])
-    vae = new_autoencoder()
-    vae.load_state_dict({name: x.float() for name, x in load_file(path).items()})
+        vae.half().save_pretrained(folder / "vae")
+        with replacing(folder / "card.json") as part:
+            part.write_text(json.dumps({"autoencoder_training": card}, indent=2) + "\n")
+    card = json.loads((folder / "card.json").read_text())["autoencoder_training"]
+    vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
     return vae.to(DEVICE, memory_format=torch.channels_last).eval().requires_grad_(False), card
 
 
