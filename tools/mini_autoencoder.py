@@ -5,7 +5,7 @@ pictures, whose normalisation is that of use, with the features of the judge as 
 loss, Johnson et al. 2016), looked at in tiles of 64 pixels at full size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 import torch
@@ -20,7 +20,7 @@ from tigerdiff.tigers.tiger import Tiger
 SIZE, CROP, TILE = 256, 128, 64  # pixels of a tiger, of a crop, of what the judge looks at
 CROPS, WHOLE = 2, 1  # crops in a batch, each of another tiger; whole pictures afterwards
 WHOLE_FROM = 0.74  # the share of the steps after which pictures are whole and features count
-KL, FEATURES = 3e-4, 0.02  # weights in the loss, beside 1 of L1 and 1 of edges
+WEIGHTS = {"l1": 1.0, "edges": 1.0, "kl": 3e-4, "features": 0.02}  # of the loss's terms
 CHANNELS, LATENT_CHANNELS = (32, 64, 96, 128), 8
 VALIDATION_SEED = 1_950_000_000  # of tigers that training does not see
 
@@ -49,19 +49,35 @@ def autoencoder_loss(
     noise: Tensor,
     judge: Judge | None,
     autocast: Callable[[], AbstractContextManager],
+    weights: Mapping[str, float] = WEIGHTS,
 ) -> Tensor:
-    """Return L1 + L1 of the edges + KL, and the mean squared error of the features of the judge."""
+    """Return the weighted sum of the terms; features only where a judge is given."""
+    terms = loss_terms(vae, x, noise, judge, autocast)
+    return sum(weights[name] * term for name, term in terms.items())
+
+
+def loss_terms(
+    vae: AutoencoderKL,
+    x: Tensor,
+    noise: Tensor,
+    judge: Judge | None,
+    autocast: Callable[[], AbstractContextManager],
+) -> dict[str, Tensor]:
+    """Return L1, L1 of the edges, KL, and the mean squared error of the features of the judge."""
     with autocast():
         latent = vae.encode(x).latent_dist
     z = latent.mean.float() + latent.std.float() * noise
     with autocast():
         out = vae.decode(z).sample
-    out, kl = out.float(), latent.kl().float().mean() / noise[0].numel()
-    edges = sum((out.diff(dim=d) - x.diff(dim=d)).abs().mean() for d in (2, 3))
-    loss = (out - x).abs().mean() + edges + KL * kl
+    out = out.float()
+    terms = {
+        "l1": (out - x).abs().mean(),
+        "edges": sum((out.diff(dim=d) - x.diff(dim=d)).abs().mean() for d in (2, 3)),
+        "kl": latent.kl().float().mean() / noise[0].numel(),
+    }
     if judge is not None:
-        loss = loss + FEATURES * F.mse_loss(judge.features(tiles(out)), judge.features(tiles(x)))
-    return loss
+        terms["features"] = F.mse_loss(judge.features(tiles(out)), judge.features(tiles(x)))
+    return terms
 
 
 def tiles(x: Tensor) -> Tensor:

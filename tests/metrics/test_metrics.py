@@ -275,6 +275,15 @@ def test_the_judge_reads_other_sizes(size, least):
     assert min(found[name] for name in ("fur", "backdrop", "mouth", "age")) >= least
 
 
+def test_whoever_loads_the_judge_first_the_next_caller_gets_gradients():
+    shipped_judge.cache_clear()
+    with torch.inference_mode():
+        shipped_judge(torch.device("cpu"))
+    x = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    log_probability(x, fur="white").sum().backward()
+    assert x.grad.abs().sum() > 0
+
+
 def test_log_probability(fresh):
     """It is the judge's own answer, several words multiply, and its gradient is the slope."""
     images = fresh[0][:6]

@@ -128,6 +128,9 @@ def test_edges_count_apart_from_brightness():
     vae.out[..., ::2] = -0.25
     striped = mini_autoencoder.autoencoder_loss(vae, x, noise, None, plain)
     assert striped.item() == pytest.approx(0.25 + 0.5)
+    weights = mini_autoencoder.WEIGHTS | {"edges": 0.0}
+    blind = mini_autoencoder.autoencoder_loss(vae, x, noise, None, plain, weights)
+    assert blind.item() == pytest.approx(0.25)
 
 
 def _fields(**named):

@@ -95,9 +95,10 @@ def shipped_judge(device: torch.device) -> Judge:
     """Return the trained judge of the package: stored in float16, computing in float32."""
     if not WEIGHTS.exists():
         raise FileNotFoundError(f"{WEIGHTS} is missing: install tigerdiff anew")
-    judge = Judge()
-    judge.load_state_dict(load_file(WEIGHTS))
-    return judge.eval().requires_grad_(False).to(device)
+    with torch.inference_mode(False):  # it is kept for later calls, which may want gradients
+        judge = Judge()
+        judge.load_state_dict(load_file(WEIGHTS))
+        return judge.eval().requires_grad_(False).to(device)
 
 
 def checked(images: Tensor, name: str, fewest: int) -> Tensor:
