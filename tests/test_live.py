@@ -640,8 +640,17 @@ def test_a_drawing_stops_when_asked_and_the_next_one_works(noise):
     noise.get_by_label("Steps", exact=True).fill("500")
     press(noise, "Draw a tiger")
     until_it_draws(noise)
+    assert re.fullmatch(
+        r"Now at step \d+ of 500\.", noise.locator(".live-status p").first.inner_text()
+    )
     press(noise, "Stop")
-    wait_for(noise, re.compile(r"Stopped at step \d+ of 500. Press “Draw a tiger” to start again."))
+    wait_for(noise, "Press “Draw a tiger” to start again.")
+    said = noise.locator(".live-status").inner_text()
+    at, shown = re.search(
+        r"^Stopped at step (\d+) of 500(?: \(step (\d+) is shown\))?\.", said
+    ).groups()
+    place = noise.get_by_label("Look back").get_attribute("aria-valuetext")
+    assert place.startswith(f"step {shown or at} of 500, "), "not every step is kept"
     noise.get_by_label("Steps", exact=True).fill("2")
     press(noise, "Draw a tiger")
     wait_for(noise, "Done: DPM-Solver++, 2 steps")

@@ -224,9 +224,9 @@ function downloads(view, name, tell) {
 
 const inMegabytes = (bytes) => `${(bytes / 1e6).toFixed(0)} MB`;
 
-// The line that says what happens, and the bar beside it; before that, how much the first press loads
-// for the model that model() gives. A screen reader announces what happens and not that hint, which
-// changes whenever another part of the page has loaded something.
+// The line that says what happens, and the bar beside it. Above it a hint that a screen reader does
+// not announce, as it changes often: first how much the model that model() gives would load, and
+// while it draws, which step it is at.
 function progress(model = () => null, before = "") {
   const shared = document.querySelectorAll("[data-live]").length > 1 ? "; the parts of this page share what is loaded" : "";
   const [hint, status] = [make("p"), make("p", { role: "status" })];
@@ -246,7 +246,11 @@ function progress(model = () => null, before = "") {
       if (text !== status.textContent) status.textContent = text;
     },
     text: () => status.textContent,
-    bar: (value) => ((bar.hidden = value === null), (bar.value = value ?? 0)),
+    bar(value, words = "") {
+      bar.hidden = value === null;
+      bar.value = value ?? 0;
+      hint.textContent = words;
+    },
   };
 }
 
@@ -288,8 +292,10 @@ async function run({ request, view, what, report, start, stop }) {
       if (answer.type === "ready") report.tell(`${problem}Drawing: ${what}.`);
       if (answer.type !== "step") return;
       view.add(answer);
-      report.bar(answer.k / request.steps);
       place = `at step ${answer.k} of ${request.steps}`;
+      report.bar(answer.k / request.steps, `Now ${place}.`);
+      const shown = view.frames.at(-1).k;
+      if (shown < answer.k) place += ` (step ${shown} is shown)`;
     };
     const progress = (share, sentence = loading) => (report.bar(share), report.tell(sentence));
     const done = await engine.draw(request, { id, progress, listen });

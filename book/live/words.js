@@ -63,12 +63,13 @@ function sentence_of({ Mouth, Fur, Age, Place, Time }) {
 let textFields = 0;
 function textField(label, value, model, placeholder) {
   const id = `live-unknown-${++textFields}`;
-  const input = make("input", { type: "text", value, placeholder, autocomplete: "off", spellcheck: "false", maxlength: 400, "aria-describedby": id });
+  const input = make("textarea", { rows: 2, placeholder, autocomplete: "off", spellcheck: "false", maxlength: 400, "aria-describedby": id });
+  input.value = value;
   const hint = make("p", { id, class: "live-unknown" });
   const check = () => {
     const [words, unread] = [unknown_words, unread_words].map((find) => (model ? find(model.tokenizer, input.value) : []));
     hint.replaceChildren(...words.flatMap((word, k) => [k ? ", " : "Not in the vocabulary: ", make("mark", {}, word)]));
-    if (words.length) hint.append(`. The network never saw a caption with ${words.length > 1 ? "these words" : "this word"}. `);
+    if (words.length) hint.append(`. The network never saw ${words.length > 1 ? "these words" : "this word"}, so it cannot draw what ${words.length > 1 ? "they mean" : "it means"}. `);
     if (unread.length) hint.append(`The text is too long: “${unread.join(" ")}” is not read.`);
     hint.hidden = !hint.hasChildNodes();
   };
@@ -83,7 +84,7 @@ function mountWords(root) {
   const model = textModel();
   const menus = Object.entries(MENUS).map(([label, values]) => choice(label, Object.keys(values).map((name) => [name, name])));
   const chosen = () => Object.fromEntries(Object.keys(MENUS).map((label, k) => [label, menus[k].value()]));
-  const prompt = textField("Prompt", sentence_of(chosen()), model);
+  const prompt = textField("Prompt", sentence_of(chosen()), model, "without words: any tiger");
   const negative = textField("Negative prompt", "", model, "such as: a tiger in the water");
   for (const { control } of menus) {
     control.addEventListener("change", () => {
@@ -110,7 +111,7 @@ function mountWords(root) {
       if (!model) throw new Failure(SENTENCES.missing);
       const [ids, without] = [prompt, negative].map((text) => tokenize(model.tokenizer, text.value()));
       const request = { model, ...fields.read(), ids, negative: without, guidance_scale: scale.value() };
-      const what = `${prompt.value() || "no words"}${negative.value() && scale.value() > 1 ? `, not ${negative.value()}` : ""}; ${fields.words(request)}, guidance ${scale.value()}`;
+      const what = `${prompt.value() || "no words"}${negative.value() && scale.value() > 1 ? `, negative prompt: ${negative.value()}` : ""}; ${fields.words(request)}, guidance ${scale.value()}`;
       save.show(false);
       const whole = await run({ request, view, what, report, start: [go], stop });
       if (whole) drawn = request;
@@ -121,7 +122,13 @@ function mountWords(root) {
   };
   const go = button("Draw what the words say", draw, { class: "live-main" });
   const stop = stopButton();
-  for (const { element } of [prompt, negative]) element.querySelector("input").addEventListener("keydown", ({ key }) => key === "Enter" && go.click());
+  for (const { element } of [prompt, negative]) {
+    element.querySelector("textarea").addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey) return;
+      event.preventDefault(); // no new line
+      go.click();
+    });
+  }
   root.append(
     make("div", { class: "live-fields", role: "group", "aria-label": "Words for the prompt" }, ...menus.map(({ element }) => element)),
     prompt.element, negative.element,
