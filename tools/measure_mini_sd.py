@@ -6,9 +6,10 @@ Is what was asked for in the picture? Each combination of fur, backdrop, mouth a
 in words, with several guidance scales, and the judge looks. Beside it how much two drawings of one
 prompt differ, as guidance buys accuracy with it; the combinations that training never saw, measured
 apart; and what the autoencoder alone keeps. Distances are of whole pictures, which the judge
-shrinks to 64 pixels, and of crops of 64 pixels, which show fur and whiskers at full size. What the
-file has already, of these weights and as many drawings, is kept, so that a run that was cut off
-can be resumed. The rows go into the model's card too, where chapter 6 reads them.
+shrinks to 64 pixels, and of crops of 64 pixels, which show fur and whiskers at full size; how much
+the two eyes differ is measured too, as distances hardly see it. What the file has already, of these
+weights and as many drawings, is kept, so that a run that was cut off can be resumed. The rows go
+into the model's card too, where chapter 6 reads them.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 import torch
 from diffusers import StableDiffusionPipeline
 from mini_drawings import ASKED, COMBINATIONS, STEPS, drawn, new, shown, shown_of, spread
-from mini_references import autoencoder, one_prompt, references
+from mini_references import autoencoder, eyes, one_prompt, references
 from report import head, weights_sha256, write
 from train_mini_sd import HELD_OUT, NAME, TARGET
 
@@ -79,7 +80,7 @@ def main() -> None:
             kernel, error = mean_mmd(found, features)
             rows[-1] |= {"kernel": kernel, "kernel_standard_error": error}
             kernel, _ = mean_mmd(image_features(crops(images, each=1)), details)
-            rows[-1] |= {"kernel_of_crops": kernel}
+            rows[-1] |= {"kernel_of_crops": kernel, "eyes": eyes(images)}
         else:
             rows[-1]["all_of"] = [shown_of(held, images, wanted)["all"] for held in HELD_OUT]
         print(rows[-1], flush=True)

@@ -5,9 +5,11 @@ from diffusers import StableDiffusionPipeline
 from mini_drawings import ASKED, as_asked, drawn, shown, spread
 from picture_sets import REFERENCE_SEED
 from torch import Tensor
+from torchvision.transforms.functional import resize
 
 from tigerdiff import crops, paint, procedural_tigers, series, to_float, to_uint8
 from tigerdiff.metrics.distances import frechet, image_features
+from tigerdiff.metrics.eyes import eye_difference
 
 PART = 128  # tigers that are painted and looked at together
 
@@ -29,8 +31,14 @@ def references(count: int, size: int) -> tuple[Tensor, Tensor, dict]:
         for name in right[0]
     }
     whole = torch.cat(features)
-    floor = {"n": count // 2, "size": size, "spread": spread(whole, kinds), **read}
+    unlike = eyes(procedural_tigers(PART, size, REFERENCE_SEED)[0])
+    floor = {"n": count // 2, "size": size, "spread": spread(whole, kinds), "eyes": unlike, **read}
     return whole, torch.cat(details), floor
+
+
+def eyes(images: Tensor) -> float:
+    """Return how much the two eyes differ on average, at 64 pixels, for which the judge is made."""
+    return eye_difference(resize(images, [64, 64], antialias=True)).mean().item()
 
 
 def one_prompt(pipe: StableDiffusionPipeline, seed: int, count: int = 8) -> dict:
@@ -64,5 +72,6 @@ def autoencoder(pipe: StableDiffusionPipeline, count: int = 256) -> dict:
         "psnr": torch.cat(decibels).mean().item(),
         "frechet_to_the_same": frechet(image_features(found), image_features(images)),
         "frechet_of_crops_to_the_same": frechet(*details),
+        "eyes": eyes(found),
         **shown(found, tigers),
     }

@@ -204,8 +204,9 @@ def test_what_is_measured_of_any_size(pipe):
     whole, details, floor = measure_mini_sd.references(130, size)  # in two unequal parts
     assert whole.shape == details.shape == (130, 128)
     assert floor["fur"] == floor["backdrop"] == 1 and 0.9 < floor["all"] <= 1
+    assert 0.01 < floor["eyes"] < 0.12
     kept = measure_mini_sd.autoencoder(pipe, 32)
-    assert kept["psnr"] > 25 and kept["frechet_to_the_same"] < 60
+    assert kept["psnr"] > 25 and kept["frechet_to_the_same"] < 60 and kept["eyes"] < 0.12
     found = measure_mini_sd.one_prompt(pipe, seed=0, count=4)
     assert 2 < found["spread"] < 2 * found["spread_of_painted"]
     asked = [COMBINATIONS[0]] * 2
