@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+import measure_autoencoder_losses
 import mini_autoencoder
 import pytest
 import torch
@@ -131,6 +132,31 @@ def test_edges_count_apart_from_brightness():
     weights = mini_autoencoder.WEIGHTS | {"edges": 0.0}
     blind = mini_autoencoder.autoencoder_loss(vae, x, noise, None, plain, weights)
     assert blind.item() == pytest.approx(0.25)
+
+
+def test_a_term_that_is_left_out_changes_what_is_trained(tmp_path, monkeypatch):
+    """All trainings begin with the shipped weights and see the same pictures."""
+    out = tmp_path / "autoencoder.json"
+    command = ["measure_autoencoder_losses.py", "--steps=2", "--n=16", f"--out={out}"]
+    monkeypatch.setattr(sys, "argv", command)
+    measure_autoencoder_losses.main()
+    first = json.loads(out.read_text())["rows"]
+    left_out = [None, [], ["features"], ["edges"]]
+    assert [row["left_out"] for row in first] == left_out
+    assert len({row["psnr"] for row in first}) == 4
+    assert all(abs(row["psnr"] - first[0]["psnr"]) < 0.5 for row in first), (
+        "two steps change little"
+    )
+    monkeypatch.setattr(measure_autoencoder_losses, "LEFT_OUT", ((), ()))
+    measure_autoencoder_losses.main()
+    assert json.loads(out.read_text())["rows"] == [first[0], first[1], first[1]]
+
+
+def test_the_published_terms_are_of_the_shipped_autoencoder():
+    result = json.loads((measure_autoencoder_losses.RESULTS / "autoencoder.json").read_text())
+    card = json.loads((SHIPPED / "card.json").read_text())
+    shipped = {name: x for name, x in result["rows"][0].items() if name != "left_out"}
+    assert shipped == card["autoencoder"]
 
 
 def _fields(**named):
