@@ -90,7 +90,7 @@ def test_a_kept_autoencoder_takes_the_place_of_its_training(recipe, capsys):
     assert cards[1]["autoencoder_training"] == cards[0]["autoencoder_training"]
     with pytest.raises(SystemExit):
         recipe("none", "--autoencoder=nowhere")
-    assert "nowhere has no folder vae" in capsys.readouterr().err
+    assert "nowhere has no card.json: name a folder" in capsys.readouterr().err
 
 
 def test_the_shipped_autoencoder_does_what_its_card_says():
