@@ -82,9 +82,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=math.inf, help="of this call, at most")
     parser.add_argument("--compile", action="store_true", help="needs a C++ compiler on a CPU")
     options = parser.parse_args()
-    if options.autoencoder and not (options.autoencoder / "card.json").exists():
+    told = options.autoencoder and options.autoencoder / "card.json"
+    if told and not (told.exists() and "autoencoder_training" in told.read_text()):
         parser.error(
-            f"{options.autoencoder} has no card.json: name a folder that this script wrote"
+            f"{told} does not tell of an autoencoder: name a folder that this script wrote"
         )
     options.out.mkdir(parents=True, exist_ok=True)
     stop, end = Event(), time.monotonic() + 60 * options.minutes

@@ -90,7 +90,10 @@ def test_a_kept_autoencoder_takes_the_place_of_its_training(recipe, capsys):
     assert cards[1]["autoencoder_training"] == cards[0]["autoencoder_training"]
     with pytest.raises(SystemExit):
         recipe("none", "--autoencoder=nowhere")
-    assert "nowhere has no card.json: name a folder" in capsys.readouterr().err
+    assert "nowhere/card.json does not tell of an autoencoder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        recipe("none", f"--autoencoder={SHIPPED.with_name('mini-sd-tiger-64')}")
+    assert "mini-sd-tiger-64/card.json does not tell" in capsys.readouterr().err
 
 
 def test_the_shipped_autoencoder_does_what_its_card_says():
