@@ -51,6 +51,7 @@ def networks():
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """A folder with all that the page loads, and a page without the book around it."""
+    fetch_onnxruntime.fetch()  # without it the page says that it is not complete
     folder = tmp_path_factory.mktemp("site")
     live_assets.main(folder / "live")
     (folder / "live.html").write_text(PAGE, encoding="utf-8")
@@ -631,6 +632,10 @@ def test_a_reader_draws_looks_back_and_draws_again(tab, origin):
         wait_for(part, f"Saved {file}{about}")
         assert Path(download.value.path()).read_bytes().startswith(kind)
 
+    scrub.press("Home")
+    with tab.expect_download() as download:
+        press(part, "Save as PNG")
+    assert download.value.suggested_filename == "tiger-11-dpm-solver-4-steps-step-0.png"
     assert tab.errors == []
     stored = "[localStorage.length, sessionStorage.length, document.cookie.length]"
     assert tab.evaluate(stored) == [0, 0, 0]
@@ -734,6 +739,15 @@ def test_a_film_says_that_it_waits_for_another_drawing(tab, noise):
         press(compare, "Stop")
     assert kept.value.suggested_filename.endswith(".gif")
     wait_for(noise, "Saved tiger-")
+    press(compare, "Draw with all three")
+    wait_for(compare, "Drawing")
+    press(noise, "Save the steps as a film")
+    press(noise, "Stop making the GIF")
+    wait_for(noise, "The GIF was not made.")
+    press(compare, "Stop")
+    wait_for(compare, "Stopped")
+    assert noise.get_by_role("button", name="Save the steps as a film").is_enabled()
+    assert tab.errors == []
 
 
 def test_what_stopped_before_its_first_step_leaves_no_picture(tab, noise):
@@ -1077,6 +1091,56 @@ def test_a_photo_is_turned_upright_and_its_middle_is_taken(tab, server, tmp_path
     assert left != right
 
 
+DROP = """(part, name) => {
+    const dataTransfer = new DataTransfer();
+    if (name) dataTransfer.items.add(new File([window.bytes], name, { type: "image/png" }));
+    else dataTransfer.setData("text/plain", "a tiger");
+    part.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_a_picture_can_be_dropped(tab, server):
+    part = opened(tab, server, "photo")
+    field = part.locator("input[type=file]")
+    part.evaluate(DROP, None)
+    part.get_by_text("What was dropped is not a file: drop a photo, or choose one.").wait_for()
+    tab.evaluate("""async () => {
+        const canvas = new OffscreenCanvas(90, 80);
+        canvas.getContext("2d").fillRect(0, 0, 90, 80);
+        window.bytes = await canvas.convertToBlob();
+    }""")
+    part.evaluate(DROP, "dropped.png")
+    wait_for(part, "dropped.png is ready.")
+    assert field.evaluate("field => field.files[0].name") == "dropped.png"
+    assert part.get_by_text("is not a file").count() == 0
+
+
+def test_a_picture_for_which_there_is_no_memory_is_named(tab, server, tmp_path):
+    tab.add_init_script("""window.createImageBitmap = async () => {
+        throw new DOMException("The ImageBitmap could not be allocated.", "InvalidStateError");
+    };""")
+    Image.new("RGB", (80, 80)).save(tmp_path / "cat.png")
+    part = opened(tab, server, "photo")
+    part.locator("input[type=file]").set_input_files(tmp_path / "cat.png")
+    part.get_by_text("no memory for cat.png, or it is damaged: choose a smaller photo.").wait_for()
+
+
+def test_stopped_strengths_leave_the_noise_that_the_slider_says(tab, server, tmp_path):
+    Image.new("RGB", (80, 80), "red").save(tmp_path / "cat.png")
+    part = opened(tab, server, "photo")
+    part.locator("input[type=file]").set_input_files(tmp_path / "cat.png")
+    wait_for(part, "cat.png is ready.")
+    noisy = picture(part, 1)
+    tab.route("**/ddpm-tiger-64.unet.*.3.js", lambda route: None)  # it loads for ever
+    press(part, "Compare four strengths")
+    wait_for(part, "Loading")
+    press(part, "Stop")
+    wait_for(part, "Stopped before the first step")
+    assert part.get_by_role("slider", name="Strength").input_value() == "0.7"
+    part.get_by_role("img", name="your picture with noise, t = 700").wait_for()
+    assert picture(part, 1) == noisy
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
@@ -1217,6 +1281,16 @@ def test_three_samplers_draw_from_the_same_noise(tab, origin):
     below = [picture(part, k) for k in range(3, 6)]
     assert below[0] == below[1] == first[0], "with η = 1, DDIM is DDPM"
     assert below[2] == first[2]
+
+    part.get_by_label("Steps", exact=True).fill("100")
+    press(part, "Again with the same noise")
+    wait_for(part, "Drawing")
+    press(part, "Stop")
+    wait_for(part, "Stopped")
+    part.get_by_label("Steps", exact=True).fill("2")
+    press(part, "Again with the same noise")  # the first row is still there
+    wait_for(part, "Done: three pictures from the noise of seed 11, below the first three.")
+    assert [picture(part, k) for k in range(3)] == first
     assert tab.errors == []
 
 
@@ -1394,6 +1468,43 @@ def test_the_playground_takes_points_from_the_keyboard(tab, server):
     assert remove.is_disabled()
     assert picture(part) == samples
     assert tab.errors == []
+
+
+def test_the_mouse_puts_points_only_with_its_main_button_and_within_the_field(tab, server):
+    part = opened(tab, server, "plane")
+    part.get_by_role("combobox").select_option("nothing: draw your own")
+    field = part.get_by_role("application", name="the points to learn")
+    field.scroll_into_view_if_needed()
+    box = field.bounding_box()
+    tab.mouse.click(box["x"] + 50, box["y"] + 50, button="right")
+    assert part.get_by_role("button", name="Remove my points").is_disabled()
+    tab.mouse.move(box["x"] + 50, box["y"] + 50)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] - 60, box["y"] + 50)
+    tab.mouse.move(box["x"] - 60, box["y"] + 90)
+    tab.mouse.up()
+    field.press("Enter")
+    wait_for(part, "Point 2 at (0.0, 0.0).")
+
+
+def test_samples_reach_the_edge_of_the_field(tab, server):
+    part = opened(tab, server, "plane")
+    part.get_by_role("combobox").select_option("nothing: draw your own")
+    field = part.get_by_role("application", name="the points to learn")
+    for key in ("ArrowRight", "ArrowUp"):
+        for _ in range(12):
+            field.press(key)
+    field.press("Enter")
+    wait_for(part, "Point 1 at (1.2, 1.2).")
+    press(part, "Train")
+    part.get_by_text(re.compile(r"loss after \d{4,} updates")).wait_for()
+    press(part, "Pause")
+    beyond = """canvas => [...canvas.getContext('2d').getImageData(386, 0, 34, 420).data]
+        .filter((value, k) => k % 4 === 0 && value !== 255).length"""  # x from 1.05 on
+    before = part.locator("canvas").last.evaluate(beyond)
+    press(part, "Sample 300 points")
+    wait_for(part, "300 points in 50 steps")
+    assert part.locator("canvas").last.evaluate(beyond) > before + 50
 
 
 def test_a_finger_draws_points_and_the_page_stays_where_it_is(browser, server):

@@ -58,7 +58,7 @@ function mountCompare(root) {
       for (const [k, sampler] of samplers.entries()) {
         const request = { ...shared, sampler };
         const what = samplerWords(request);
-        if (!(await run({ request, view: views[k], what, report, start: [go, again], stop }))) return turn(again, false);
+        if (!(await run({ request, view: views[k], what, report, start: [go, again], stop }))) return turn(again, keep);
       }
       drawn = shared.seed;
       scrub.control.max = shared.steps; // first, as it bounds the value

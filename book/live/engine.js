@@ -33,6 +33,7 @@ const engine = {
     // From a Blob, because a page from disk may not start a worker from a file.
     const url = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
     this.worker = new Worker(url);
+    URL.revokeObjectURL(url);
     this.worker.onmessage = ({ data }) => (data.type === "error" ? this.fail(data) : this.jobs.get(data.id)?.(data));
     this.worker.onerror = (event) => this.fail({ type: "error", message: event.message || "the worker ended" });
   },
@@ -126,9 +127,9 @@ const engine = {
     this.whenLoaded.forEach((tell) => tell()); // another device needs other files
   },
 
-  async gif(frames, size, delay) {
+  async gif(id, frames, size, delay) {
     const scale = Math.max(1, Math.round(256 / size));
-    return (await this.ask({ type: "gif", id: this.id(), frames, size, delay, scale }, () => ["gifenc"])).data;
+    return (await this.ask({ type: "gif", id, frames, size, delay, scale }, () => ["gifenc"])).data;
   },
 
   // Stop a job at once, while its files arrive or while it draws; the worker ends after its step.

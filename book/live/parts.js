@@ -126,6 +126,7 @@ function trajectory(size, names = {}) {
   const show = (k) => {
     const frame = view.frames[k];
     if (!frame) return;
+    view.shown = frame;
     paint(left, frame.xt);
     paint(right, frame.x0);
     const place = `step ${frame.k} of ${view.steps}, t = ${frame.t}${frame.k ? "" : `: ${first}, and the network's first guess`}`;
@@ -180,7 +181,7 @@ function trajectory(size, names = {}) {
   });
 }
 
-// Buttons to keep what was drawn, enlarged to 256 pixels; name() is that of the file.
+// Buttons to keep what is seen, enlarged to 256 pixels, and all steps; name() is that of the drawing.
 function downloads(view, name, tell) {
   const save = (blob, file) => {
     const link = make("a", { href: URL.createObjectURL(blob), download: file });
@@ -190,7 +191,8 @@ function downloads(view, name, tell) {
   const png = button("Save as PNG", () => {
     const scale = Math.max(1, Math.round(256 / view.right.width));
     const side = scale * view.right.width;
-    const file = `${name()}.png`;
+    const { k, t } = view.shown;
+    const file = `${name()}${t > 0 ? `-step-${k}` : ""}.png`;
     const large = canvas(side, "");
     const context = large.getContext("2d");
     context.imageSmoothingEnabled = false;
@@ -201,20 +203,22 @@ function downloads(view, name, tell) {
     });
   });
   const film = "Save the steps as a film (GIF)";
+  let making = null; // the id of the job
   const gif = button(film, async () => {
-    turn(gif, false);
-    gif.textContent = "Making the GIF …";
+    if (making !== null) return engine.stop(making);
+    making = engine.id();
+    gif.textContent = "Stop making the GIF";
     if (engine.jobs.size > 0) tell("Another part of this page is drawing; the GIF is made when that is done.");
     try {
       const [frames, file] = [view.frames.map(({ x0 }) => x0), `${name()}.gif`];
-      const data = await engine.gif(frames, view.right.width, 120);
-      if (!data) return;
+      const data = await engine.gif(making, frames, view.right.width, 120);
+      if (!data) return tell("The GIF was not made.");
       save(new Blob([data], { type: "image/gif" }), file);
       tell(`Saved ${file}, ${frames.length} frames: clean pictures that the network predicted on the way.`);
     } catch (error) {
       tell(sentence(error));
     } finally {
-      turn(gif, true);
+      making = null;
       gif.textContent = film;
     }
   });

@@ -17,12 +17,17 @@ async function readPhoto(file, size) {
     if (megapixels > MEGAPIXELS) throw new Failure(`${file.name} has ${Math.round(megapixels)} megapixels: choose a photo of at most ${MEGAPIXELS}.`);
     const side = Math.min(width, height);
     if (side === 0) throw new Failure(`${file.name} has no size in pixels: choose a JPEG, PNG or WebP file.`);
-    const options = { resizeWidth: size, resizeHeight: size, resizeQuality: "high" };
-    const small = await createImageBitmap(picture, (width - side) / 2, (height - side) / 2, side, side, options);
+    // The whole picture is made small, then its middle is taken: Firefox before 149 does not cut here.
+    const [w, h] = [width, height].map((pixels) => Math.round((pixels * size) / side));
+    const options = { resizeWidth: w, resizeHeight: h, resizeQuality: "high" };
+    const small = await createImageBitmap(picture, options).catch(() => {
+      throw new Failure(`The browser has no memory for ${file.name}, or it is damaged: choose a smaller photo.`);
+    });
     const context = canvas(size, "").getContext("2d");
     context.fillStyle = "#fff"; // behind what is transparent
     context.fillRect(0, 0, size, size);
-    context.drawImage(small, 0, 0);
+    context.drawImage(small, Math.round((size - w) / 2), Math.round((size - h) / 2));
+    small.close();
     return from_rgba(context.getImageData(0, 0, size, size).data);
   } finally {
     URL.revokeObjectURL(url);
@@ -117,7 +122,13 @@ function mountPhoto(root) {
   };
   file.addEventListener("change", () => open(file.files[0]));
   root.addEventListener("dragover", (event) => event.preventDefault());
-  root.addEventListener("drop", (event) => (event.preventDefault(), open(event.dataTransfer.files[0])));
+  root.addEventListener("drop", (event) => {
+    event.preventDefault();
+    const { files } = event.dataTransfer;
+    if (files.length === 0) return (problem.textContent = "What was dropped is not a file: drop a photo, or choose one.");
+    file.files = files; // the field names what is in use
+    open(files[0]);
+  });
   strength.control.addEventListener("input", preview);
   fields.seed.control.addEventListener("input", preview);
 
@@ -153,7 +164,11 @@ function mountPhoto(root) {
     row.replaceChildren();
     for (const share of [0.3, 0.5, 0.7, 0.9]) {
       const result = await draw(share, settings);
-      if (!result) return set(wanted);
+      if (!result) {
+        set(wanted);
+        if (view.frames.length === 0) preview();
+        return;
+      }
       results.push(result);
       row.append(small(result));
     }

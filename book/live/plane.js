@@ -75,14 +75,21 @@ const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], Arro
 function takePoints(target, put, show, tell) {
   let [drawing, cross] = [false, [0, 0]];
   const add = (event) => {
-    if (!drawing) return;
+    if (!drawing || event.buttons === 0) return; // a menu may have taken the button's release
     const box = target.getBoundingClientRect();
-    put([(2 * (event.clientX - box.left)) / box.width - 1, 1 - (2 * (event.clientY - box.top)) / box.height].map((x) => x * SPAN));
+    const point = [(2 * (event.clientX - box.left)) / box.width - 1, 1 - (2 * (event.clientY - box.top)) / box.height];
+    if (point.some((x) => Math.abs(x) > 1)) return; // outside the field
+    put(point.map((x) => x * SPAN));
     show(null);
   };
   target.style.cursor = "crosshair";
   target.style.touchAction = "none"; // a finger draws and does not scroll
-  target.addEventListener("pointerdown", (event) => ((drawing = true), target.setPointerCapture(event.pointerId), add(event)));
+  target.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0 || event.ctrlKey) return; // it opens a menu
+    drawing = true;
+    target.setPointerCapture(event.pointerId);
+    add(event);
+  });
   target.addEventListener("pointermove", add);
   target.addEventListener("pointerup", () => (drawing = false));
   target.addEventListener("pointercancel", () => (drawing = false));
@@ -112,7 +119,7 @@ function mountPlane(root) {
   const steps = slider("Steps", 50, 1, 100, 1);
   const noise = make("input", { type: "checkbox", checked: true });
   const [learning, sampled] = [progress(), progress()];
-  let [cross, points, network, samples, smooth, history, training, frame, draws, sampling] = [null, [], null, [], 2, [], false, 0, 1, 0];
+  let [cross, points, network, samples, smooth, history, training, frame, draws, sampling, every] = [null, [], null, [], 2, [], false, 0, 1, 0, 10];
 
   const draw = () => {
     dots(blank(left), points, "ink", 3);
@@ -130,7 +137,7 @@ function mountPlane(root) {
   new MutationObserver(plot).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   const forget = () => {
     sampling += 1;
-    [network, samples, smooth, history] = [pointNetwork(1), [], 2, []];
+    [network, samples, smooth, history, every] = [pointNetwork(1), [], 2, [], 10];
     right.setAttribute("aria-label", "samples: none yet");
     sampled.tell("");
     if (!training) learning.tell("");
@@ -141,9 +148,9 @@ function mountPlane(root) {
     const until = performance.now() + 12; // the rest of the frame is the page's
     while (performance.now() < until) {
       smooth = 0.98 * smooth + 0.02 * network.train(points);
-      if (network.updates() % 10 === 0) history.push(smooth);
+      if (network.updates() % every === 0) history.push(smooth);
     }
-    if (history.length > 1000) history = history.filter((_, k) => k % 2 === 0);
+    if (history.length > 1000) [history, every] = [history.filter((_, k) => k % 2 === 1), 2 * every];
     plot();
     frame = requestAnimationFrame(learn);
   };
@@ -162,18 +169,19 @@ function mountPlane(root) {
   }, { class: "live-main" });
   const sample = button("Sample 300 points", async () => {
     if (network.updates() === 0) return sampled.tell("Train the network first: it answers at random.");
+    const [n, noisy] = [steps.value(), noise.checked];
     const randn = normal(draws++); // new noise each time
-    const z = noise.checked ? randn : (n) => new Float32Array(n);
+    const z = noisy ? randn : (count) => new Float32Array(count);
     const xT = Float64Array.from(randn(600));
     const mine = ++sampling; // a second press, or a new network, ends the first
-    for await (const { t, xt } of ddpm(network.model, network.alpha_bar, xT, { steps: steps.value(), randn: z })) {
+    for await (const { t, xt } of ddpm(network.model, network.alpha_bar, xT, { steps: n, randn: z, clip: SPAN })) {
       if (mine !== sampling) return;
       samples = Array.from({ length: 300 }, (_, i) => [xt[2 * i], xt[2 * i + 1]]);
       right.setAttribute("aria-label", `300 samples in orange at t = ${t}, the points to learn in grey`);
       draw();
       if (!still() && !document.hidden) await new Promise((resolve) => setTimeout(resolve, 15));
     }
-    sampled.tell(`300 points in ${steps.value()} step${steps.value() > 1 ? "s" : ""}, ${noise.checked ? "with" : "without"} the noise σₜ z.`);
+    sampled.tell(`300 points in ${n} step${n > 1 ? "s" : ""}, ${noisy ? "with" : "without"} the noise σₜ z.`);
   });
   const restart = button("Forget and start again", forget);
   const choose = () => {

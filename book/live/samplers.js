@@ -70,12 +70,14 @@ function split(output, xt, signal, noise, prediction) {
   return [mix([signal, xt], [-noise, output]), mix([noise, xt], [signal, output])]; // "v"
 }
 
-// Ask the model for x0 and eps at time t; if x0 is clipped, eps is derived from it again.
+// Ask the model for x0 and eps at time t; if x0 is clipped, eps is derived from it again. clip is
+// true for images, false, or the bound itself.
 async function predict(model, alpha_bar, xt, t, clip) {
   const [signal, noise] = [sqrt(alpha_bar[t]), sqrt(1 - alpha_bar[t])];
   let [x0, eps] = split(await model(xt, t), xt, signal, noise, model.prediction);
   if (clip) {
-    x0 = x0.map((value) => Math.min(1, Math.max(-1, value)));
+    const bound = Number(clip); // of true: 1
+    x0 = x0.map((value) => Math.min(bound, Math.max(-bound, value)));
     eps = mix([1 / noise, xt], [-signal / noise, x0]);
   }
   return [x0, eps];

@@ -131,6 +131,7 @@ function latentPicture(latent, [, height, width]) {
 
 let gifs = null;
 async function gif({ id, frames, size, delay, scale }) {
+  if (stopped.delete(id)) return;
   gifs ??= await imported("gifenc");
   const encoder = gifs.GIFEncoder();
   const side = size * scale;
