@@ -40,6 +40,12 @@ def pytest_runtest_makereport():
     return report
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """The same random numbers whichever tests ran before."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def power_cut(monkeypatch):
     """Return a function that lets the power fail at the given updates of a network's average."""

@@ -15,7 +15,9 @@ from unittest import mock
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers.models.embeddings import get_timestep_embedding
 from torch.testing import assert_close
 
 import tigerdiff
@@ -117,7 +119,8 @@ def schedule_tables(core):
             assert schedule.alpha_bar[0] == 1
             assert_close(schedule.alpha_bar, reference_alpha_bar(kind, T), rtol=1e-12, atol=0)
             assert_close(schedule.beta[1:], torch.tensor(reference_beta(kind, T)), **EXACT)
-            assert_close(schedule.alpha, 1 - schedule.beta, **EXACT)
+            assert_close(schedule.alpha[1:], 1 - torch.tensor(reference_beta(kind, T)), **EXACT)
+            assert (schedule.alpha[0], schedule.beta[0], schedule.snr[0]) == (1, 0, math.inf)
             assert_close(schedule.snr[1:] * (1 - schedule.alpha_bar[1:]), schedule.alpha_bar[1:])
 
 
@@ -602,6 +605,28 @@ def network_hears_the_time(core):
     assert torch.cdist(embedding, embedding).fill_diagonal_(1).min() > 1e-2
 
 
+def attention_is_torchs(core):
+    """The time's sines are diffusers', and attention is torch's, for one head and for several."""
+    t = torch.tensor([1, 2, 500, 1000])
+    expected = get_timestep_embedding(t, 64, flip_sin_to_cos=True, downscale_freq_shift=0)
+    assert_close(core.time_embedding(t, 64), expected, rtol=1e-4, atol=1e-4)
+    for channels, heads in ((24, 1), (32, 1), (96, 3), (160, 5)):
+        torch.manual_seed(0)
+        layer = core.Attention(channels).double()
+        for parameter in layer.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        x = noise(2, channels, 3, 5)
+        groups = math.gcd(32, channels // 4)
+        h = F.group_norm(x, groups, layer.norm.weight, layer.norm.bias)
+        q, k, v = (
+            part.reshape(2, heads, channels // heads, 15).mT
+            for part in F.conv2d(h, layer.qkv.weight, layer.qkv.bias).chunk(3, dim=1)
+        )
+        attended = F.scaled_dot_product_attention(q, k, v).mT.reshape(x.shape)
+        assert layer.heads == heads
+        assert_close(layer(x), x + F.conv2d(attended, layer.leave.weight, layer.leave.bias))
+
+
 def network_obeys_its_condition(core):
     """Open attributes change nothing; each word of each attribute changes the output."""
     classes = {"fur": ["orange", "white"], "age": ["cub", "adult", "old"]}
@@ -646,5 +671,6 @@ ORACLES = (
     sampling_ignores_dropout,
     average_in_closed_form,
     network_hears_the_time,
+    attention_is_torchs,
     network_obeys_its_condition,
 )

@@ -6,7 +6,6 @@ A dozen examples of each property; ANY_VALUES=1000 tries as many.
 import copy
 import os
 import tempfile
-from dataclasses import asdict, fields, replace
 from itertools import islice, pairwise
 
 import pytest
@@ -211,7 +210,8 @@ def test_an_average_is_its_formula(decay, updates, seed):
         ema.update(model)
         d = min(decay, (1 + k) / (10 + k))
         expected = d * expected + (1 - d) * model.weight.detach()
-    assert_close(ema.model.weight, expected) and ema.step == updates
+    assert_close(ema.model.weight, expected)
+    assert ema.step == updates
 
 
 @often
@@ -244,8 +244,6 @@ def test_any_tiger_is_painted_alike_alone_and_among_others_and_is_described(tige
     words = td.caption(tiger, seed)
     assert tiger.fur in words and words == words.lower() and words == td.caption(tiger, seed)
     assert td.series(3, seed, start=1)[0] == td.series(2, seed)[1]
-    assert {field.name for field in fields(tiger)} == asdict(tiger).keys()
-    assert replace(tiger) == tiger
 
 
 @often

@@ -246,6 +246,12 @@ def test_references_to_equations_lead_to_numbered_equations(built_book):
         assert link.get_text().strip() in number, (page, link["href"])
 
 
+def test_every_function_of_the_reference_leads_to_its_source(built_book):
+    entries = soup(built_book / "api.html").select("dl.py.function > dt, dl.py.class > dt")
+    assert len(entries) > 50
+    assert [dt["id"] for dt in entries if not dt.select("a[href^='_modules/']")] == []
+
+
 def test_internal_links_lead_somewhere(built_book):
     broken = []
     pages = [path for path in built_book.rglob("*.html") if "_static" not in path.parts]

@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise, product
 
+import numpy as np
 import pytest
 import torch
 from flow_matching.path import CondOTProbPath
@@ -372,6 +373,15 @@ def test_the_flow_draws_what_sample_draws():
         drawn = ends(td.as_flow(network, schedule), torch.stack(noises), times, "euler")
     expected = td.sample(network, schedule, 2, size=32, steps=4, seed=4, progress=False)
     assert (td.to_uint8(drawn).int() - expected.int()).abs().max() <= 1
+
+
+def test_a_path_may_begin_at_a_clean_picture():
+    """From images to noise: at t = 0 the network is asked at the first time that it knows."""
+    u = td.as_flow(lambda xt, k: torch.zeros_like(xt), SCHEDULE)
+    *_, (t, xt) = td.integrate(u, torch.rand(2, 3, 4, 4) - 0.5, [0.0, 0.5, 1.0])
+    assert t == 1 and xt.isfinite().all()
+    half, _ = td.straight_line(torch.ones(1, 2), np.float32(0.5), torch.zeros(1, 2))
+    assert torch.equal(half, torch.full((1, 2), 0.5))
 
 
 def test_a_network_is_asked_at_the_nearest_time_that_it_knows():

@@ -292,6 +292,9 @@ MUTANTS = {
         "embedding(word.clamp(min=0) + 1)",
     ),
     "the same word for all": ("unet", "embedding(word + 1)", "embedding(word.clamp(max=0) + 1)"),
+    "attention not scaled": ("unet", "q * q.shape[-1] ** -0.5 @", "q @"),
+    "softmax over the queries": ("unet", ".softmax(dim=-1)", ".softmax(dim=-2)"),
+    "other wavelengths of the time": ("unet", "math.log(10_000)", "math.log(1_000)"),
     "last layer not zero": (
         "unet",
         "zero(nn.Conv2d(width, 3, 3, padding=1))",
@@ -309,7 +312,7 @@ FIRST = {
     "sampling": "ddim_is_diffusers ddpm_is_diffusers dpm_solver_is_diffusers heun_is_karras",
     "drawing": "guidance_is_linear guidance_is_bayes sampling_ignores_dropout",
     "training.ema": "average_in_closed_form",
-    "unet": "network_obeys_its_condition network_hears_the_time",
+    "unet": "network_obeys_its_condition network_hears_the_time attention_is_torchs",
 }
 
 

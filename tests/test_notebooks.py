@@ -11,6 +11,7 @@ import functools
 import importlib.metadata
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -526,6 +527,9 @@ def run_in_kernel(source, folder, **variables):
     return outputs, cost, done.stderr
 
 
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="LAPTOP=1 limits x86 processors"
+)
 def test_the_laptop_and_its_patient_threads_take_hold_in_a_kernel(tmp_path):
     """What `make LAPTOP=1` exports, seen by torch and by OpenMP in the kernel of a page."""
     printed = subprocess.run(

@@ -44,10 +44,11 @@ def test_steps_out_of_range(n):
             call()
 
 
-@pytest.mark.parametrize("eta", [-0.1, 1.1])
+@pytest.mark.parametrize("eta", [-0.1, 1.1, True, "0.5"])
 def test_eta_out_of_range(eta):
     with pytest.raises(ValueError, match="^eta must be between 0 and 1"):
         ddim(lambda x, t: x, SCHEDULE, torch.zeros(1, 3, 2, 2), eta=eta)
+    ddim(lambda x, t: x, SCHEDULE, torch.zeros(1, 3, 2, 2), eta=np.float32(0.5))
 
 
 @pytest.mark.parametrize("walk", WALKS)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,12 @@ from pathlib import Path
 import chromium
 import pytest
 import repository_url
+import typer
 import yaml
+from PIL import Image
 
 import tigerdiff
+from tigerdiff.commands.app import app
 from tigerdiff.devices import LIMITS
 
 ROOT = Path(__file__).parent.parent
@@ -207,6 +211,37 @@ def test_the_readmes_pictures_and_files_exist():
     )
     assert names
     assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "book/api.md", "book/painted_tigers.md",
+                                  "book/shipped_model.md"])  # fmt: skip
+def test_the_commands_that_a_page_shows_are_understood(page):
+    """Parsed by the program's own parser, not run."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    shown = re.findall(
+        r"^(?:\.venv/bin/)?tigerdiff ((?:render|train|sample|evaluate) .+)$", text, re.M
+    )
+    assert shown
+    commands = typer.main.get_command(app).commands
+    for line in shown:
+        name, *words = shlex.split(line, comments=True)
+        commands[name].make_context(name, words)
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(tmp_path):
+    """The blocks one after the other, in a process of their own."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.S)
+    assert len(blocks) == 2
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True,
+        check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] in ("a", "an", "the") and "tiger" in done.stdout
+    with Image.open(tmp_path / "cub.png") as cub:
+        assert cub.size == (256, 256)
 
 
 def test_versions_agree():

@@ -5,6 +5,7 @@ nothing is imported before Ctrl-C is handled.
 """
 
 import os
+import re
 import sys
 import traceback
 
@@ -25,15 +26,23 @@ def run() -> None:
     open_streams()
     try:
         app(prog_name="tigerdiff")
-    except (MemoryError, RuntimeError) as error:  # torch has no error of its own on the CPU
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        # torch has an error of its own on a GPU, and words alone on the CPU.
+        if not isinstance(error, MemoryError) and not re.search(
+            "out of memory|not enough memory|can't allocate memory", str(error)
+        ):
             raise
-        fail("there is not enough memory: lower --batch-size, --channels or --image-size")
+        if type(error) is MemoryError and str(error):  # of ours, which says how much is needed
+            fail(str(error))
+        less = "--batch-size, --channels or --image-size" if "train" in sys.argv[1:2] else "-n"
+        fail(f"there is not enough memory: lower {less}")
     except (ArithmeticError, ImportError, OSError, ValueError) as error:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         ours = str(frame.f_globals.get("__name__")).startswith("tigerdiff.")
         if not (ours or isinstance(error, OSError)):
             raise  # a defect, and its traceback is needed to mend it
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            fail(f"{error.filename} cannot be used: {error.strerror}")
         fail(str(error))
 
 

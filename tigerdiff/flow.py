@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -113,7 +114,7 @@ def as_flow(model: Model, schedule: NoiseSchedule, *, clip: bool = True) -> Mode
 
     def field(xt: Tensor, t: Tensor) -> Tensor:
         k = 1 + (t.cpu().double()[:, None] - table).abs().argmin(dim=1).to(xt.device)
-        t = _like(t, xt)
+        t = _like(t, xt).clamp(min=table[0].item())  # at t = 0 there is no noise to divide by
         x = xt / torch.hypot(1 - t, t)
         x0, _ = to_x0_eps(schedule, model(x, k).to(x.dtype), x, k, prediction_of(model))
         return (xt - (x0.clamp(-1, 1) if clip else x0)) / t
@@ -123,7 +124,7 @@ def as_flow(model: Model, schedule: NoiseSchedule, *, clip: bool = True) -> Mode
 
 def _like(t: Tensor | float, x: Tensor) -> Tensor:
     """Return t as (B, 1, ...), to multiply x; raise ValueError unless it is in 0 ... 1 and fits."""
-    if not isinstance(t, (int, float, Tensor)):
+    if not isinstance(t, (Real, Tensor)):
         raise ValueError(f"t must be a number or a tensor (got {in_short(t)})")
     t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
     if t.shape not in ((), x.shape[:1]) or not bool(((t >= 0) & (t <= 1)).all()):

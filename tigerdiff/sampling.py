@@ -25,7 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tigerdiff.checks import check_images, check_kind, check_model
+from tigerdiff.checks import check_images, check_kind, check_model, real_number
 from tigerdiff.diffusion import NoiseSchedule, Prediction, split
 
 Model = Callable[[Tensor, Tensor], Tensor]
@@ -164,8 +164,7 @@ def ddim(
     """
     check_images(xT=xT)
     check_model("model", model)
-    if not isinstance(eta, (int, float)) or not 0 <= eta <= 1:
-        raise ValueError(f"eta must be between 0 and 1 (got {eta})")
+    eta = real_number("eta", eta, "between 0 and 1", lambda value: 0 <= value <= 1)
     times = timesteps(schedule, steps)
 
     @torch.no_grad()

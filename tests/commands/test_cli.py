@@ -519,10 +519,45 @@ def test_a_full_gpu_is_one_sentence(finished, tigerdiff_says, monkeypatch, tmp_p
     monkeypatch.chdir(tmp_path)
     code, _, err = tigerdiff_says("sample", "--checkpoint", finished[0])
     assert code == 1
-    assert "lower --batch-size" in one_sentence(err)
+    assert one_sentence(err).endswith("there is not enough memory: lower -n")
 
 
-@pytest.mark.parametrize("defect", [KeyError("x"), ValueError("from elsewhere"), RuntimeError("a")])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "there is not enough memory: lower -n"),
+        (MemoryError("5 GB are needed: lower it"), "5 GB are needed: lower it"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), "memory: lower -n"),
+    ],
+)
+def test_too_little_memory_is_one_sentence(
+    finished, tigerdiff_says, monkeypatch, tmp_path, error, said
+):
+    def full(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(tigerdiff.drawing, "sample", full)
+    monkeypatch.chdir(tmp_path)
+    code, _, err = tigerdiff_says("sample", "--checkpoint", finished[0])
+    assert code == 1
+    assert one_sentence(err).endswith(said)
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tigerdiff_says, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = tigerdiff_says("render", "-n", 1, "--size", 16, "--out", tmp_path / "file/x")
+    assert code == 1
+    assert re.search(r"file.* cannot be .*Not a directory", one_sentence(err))
+    assert "Errno" not in err
+
+
+@pytest.mark.parametrize(
+    "defect",
+    [
+        *(KeyError("x"), ValueError("from elsewhere"), RuntimeError("a")),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+    ],
+)
 def test_a_defect_keeps_its_traceback(finished, monkeypatch, defect, tmp_path):
     def broken(*arguments, **options):
         raise defect

@@ -3,6 +3,7 @@
 import copy
 import re
 import socket
+import sys
 import zipfile
 
 import grader.execute
@@ -15,6 +16,7 @@ from nbgrader.api import Gradebook
 from submitting import NAMES, SOURCE, cell, locked, marks, right, solution
 
 pytestmark = pytest.mark.slow
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can refuse files to a cell")
 HARMFUL = {  # assignment 2, each in the cell of a task
     "make_alpha_bar": """
 def make_alpha_bar(beta):
@@ -149,6 +151,7 @@ ATTEMPTS = {
 }
 
 
+@linux
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_harm_is_refused_and_named(sandbox, attempt, tmp_path):
     victim = tmp_path / "grades.db"
@@ -194,6 +197,7 @@ def test_values_cross_as_data_and_functions_as_calls(sandbox):
         sandbox.get("absent")
 
 
+@linux
 def test_the_sandbox_says_what_it_protects(sandbox):
     assert set(sandbox.protected) == {"network and processes", "files"}
     assert sandbox.protected["files"]

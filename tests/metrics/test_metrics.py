@@ -556,3 +556,5 @@ def test_arguments_that_make_no_sense():
         prompt_accuracy(images[:1], [{"stripes": 3}])
     with pytest.raises(ValueError, match="ask for fur 'pink': it must be one of orange, white"):
         prompt_accuracy(images[:1], [{"fur": "pink"}])
+    with pytest.raises(ValueError, match=r"attributes: tilt must be a finite number \(got 'left'"):
+        prompt_accuracy(images[:1], [{"tilt": "left"}])

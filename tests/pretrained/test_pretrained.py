@@ -231,6 +231,15 @@ def test_an_exported_folder_is_what_its_card_says(folder):
     assert config == wanted
 
 
+def test_a_card_that_cannot_be_written_leaves_what_was_there(folder, tmp_path):
+    there = shutil.copytree(folder, tmp_path / "there")
+    with pytest.raises(ValueError, match="^card must hold numbers, words, lists and dicts"):
+        save_pretrained(tiny(), there, card={"loss": torch.tensor(0.1)})
+    assert_same(load_pretrained(there)[0], load_pretrained(folder)[0])
+    save_pretrained(tiny(), there, T=np.int64(50))
+    assert load_pretrained(there)[1].T == 50
+
+
 def test_a_run_is_loaded_and_exported(run, tmp_path):
     model, schedule = load_pretrained(run)
     wanted, _ = load_checkpoint(run)
@@ -486,11 +495,15 @@ def test_an_answer_that_is_an_error_is_one_sentence(fake_hub, monkeypatch):
     assert "no name of a model" in sentence_of(load_pretrained, "cats/tigers--and--lions..x")[1]
 
 
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has neither ps nor signals of threads")
+
+
 def running_programs():
     """Every program on this machine, with its arguments."""
     return subprocess.check_output(["ps", "-eo", "args"], text=True)
 
 
+@posix
 def test_a_hub_that_hangs_or_drips_is_one_sentence_and_nothing_runs_on(fake_hub, monkeypatch):
     fake_hub.delay = 5
     with monkeypatch.context() as patch:
@@ -510,6 +523,7 @@ def test_a_hub_that_hangs_or_drips_is_one_sentence_and_nothing_runs_on(fake_hub,
     assert_same(from_hub(), tiny())
 
 
+@posix
 def test_ctrl_c_ends_the_download(fake_hub, monkeypatch):
     fake_hub.drip = 0.2
     run = subprocess.run

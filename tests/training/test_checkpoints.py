@@ -30,6 +30,21 @@ def test_steps_are_sorted_as_numbers(tmp_path):
     assert names == ["step-000020", "step-999999", "step-1000000"]
 
 
+def test_a_copy_of_a_checkpoint_is_none(config):
+    """As a file manager names it; it neither counts as the newest nor as one that stays."""
+    list(train(config))
+    checkpoints = config.out / "checkpoints"
+    for name in ("step-000002 copy", "step-000002-good"):
+        shutil.copytree(checkpoints / "step-000002", checkpoints / name)
+    assert runs.find_checkpoint(config.out).name == "step-000004"
+    list(train(replace(config, steps=6, resume=True, keep_last=1)))
+    assert sorted(path.name for path in checkpoints.iterdir()) == [
+        "step-000002 copy",
+        "step-000002-good",
+        "step-000006",
+    ]
+
+
 def test_half_a_checkpoint_is_passed_over(config):
     list(train(config))
     checkpoints = config.out / "checkpoints"

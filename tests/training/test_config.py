@@ -18,6 +18,7 @@ from tigerdiff.training.config import TrainConfig
 from tigerdiff.training.examples import load_examples
 from tigerdiff.training.loop import train
 
+FUR = {"classes": {"fur": ["white", "black"]}}
 REFUSED = [
     ({"steps": 0}, "steps must be a whole number of at least 1 "),
     ({"steps": 2.5}, r"steps must be a whole number of at least 1 \(got 2\.5\)"),
@@ -50,6 +51,14 @@ REFUSED = [
         {"data": "painted", "classes": {"fur": ["a", "b"]}, "labels": torch.zeros(12, 1)},
         "data must be a tensor where classes",
     ),
+    (FUR | {"labels": [[0]] * 12}, r"labels must be int64 of shape \(12, 1\).*\(got list\)"),
+    (FUR | {"labels": torch.zeros(12, 1)}, r"labels must be int64 .*\(got torch.float32 \(12, 1\)"),
+    (FUR | {"labels": torch.zeros(9, 1, dtype=torch.int64)}, "labels must be int64 of shape"),
+    (
+        FUR | {"labels": torch.full((12, 1), 2)},
+        r"labels of fur must be from 0 to 1.*\(got 2 to 2\)",
+    ),
+    (FUR | {"labels": torch.full((12, 1), -2)}, "labels of fur must be from 0 to 1"),
     ({"data": "painted", "image_size": 8}, r"image_size must be 16 ... 1024 .*\(got 8\)"),
     ({"data": "painted", "image_size": 2048}, "image_size must be 16 ... 1024"),
     ({"data": "painted", "seed": 2**31}, r"seed must be 0 ... 2\*\*31 - 1 for painted tigers"),
@@ -70,13 +79,6 @@ def test_numbers_of_numpy_are_plain_numbers_in_the_config(config):
 
 
 def test_each_size_has_its_attention_at_8_to_16_pixels_or_names_those_that_do(tmp_path):
-    nearest = {
-        90: "88 or 92",
-        100: "96 or 104",
-        130: "128 or 136",
-        150: "144 or 160",
-        17: "16 or 18",
-    }
     refused = {}
     for size in range(8, 1200):
         try:
@@ -198,6 +200,15 @@ def test_attributes_of_a_folder_are_columns_of_words(config, labelled):
     assert replace(config, data="painted", conditional=True).classes == {
         name: CHOICES[name] for name in ("fur", "backdrop", "mouth", "age")
     }
+
+
+def test_a_column_of_2_to_50_words_is_an_attribute(config, labelled):
+    numbers = range(51)
+    rows = [f"a.png,word {k},word {k % 50},word {k % 2},word" for k in numbers]
+    table = "\n".join(["file_name,many,fifty,two,one", *rows])
+    (labelled / "metadata.csv").write_text(table, encoding="utf-8")
+    classes = replace(config, data=labelled, conditional=True).classes
+    assert {name: len(words) for name, words in classes.items()} == {"fifty": 50, "two": 2}
 
 
 def test_a_folder_without_attributes_is_refused_in_one_sentence(config, labelled, tmp_path):

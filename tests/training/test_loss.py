@@ -1,10 +1,17 @@
 """The loss against its formulas; times and left-out labels against what they are drawn for."""
 
+import copy
+
 import pytest
 import torch
 
 from tigerdiff.diffusion import make_schedule
-from tigerdiff.training.loop import diffusion_loss, drop_condition, stratified_times
+from tigerdiff.training.loop import (
+    diffusion_loss,
+    drop_condition,
+    share_dropout,
+    stratified_times,
+)
 
 SIZE = 16
 
@@ -16,8 +23,8 @@ class Answer(torch.nn.Module):
         super().__init__()
         self.answer, self.prediction = answer, prediction
 
-    def forward(self, xt, t):
-        self.xt = xt
+    def forward(self, xt, t, *condition):
+        self.xt, self.condition = xt, condition
         return self.answer
 
 
@@ -66,6 +73,15 @@ def test_loss_sees_the_prediction_behind_a_wrapper_and_rejects_an_unknown_one(no
         diffusion_loss(Answer(noised[0], "score"), schedule, *noised)
 
 
+def test_the_network_is_told_its_condition(noised):
+    schedule, model = make_schedule("cosine", 100), Answer(torch.zeros_like(noised[0]))
+    condition = torch.arange(128).reshape(64, 2)
+    diffusion_loss(model, schedule, *noised, condition)
+    assert len(model.condition) == 1 and torch.equal(model.condition[0], condition)
+    diffusion_loss(model, schedule, *noised)
+    assert model.condition == ()
+
+
 def test_noise_and_loss_stay_float32_under_autocast(noised):
     schedule, x0 = make_schedule("cosine", 100), noised[0]
     model = Answer(torch.zeros_like(x0).bfloat16())
@@ -76,6 +92,19 @@ def test_noise_and_loss_stay_float32_under_autocast(noised):
     assert loss.dtype == torch.float32
     assert torch.equal(loss, plain)
     assert torch.equal(model.xt, xt)
+
+
+def test_a_processs_part_loses_what_the_whole_batch_does():
+    """Each dropout layer draws once, so that the second one's numbers are the same too."""
+    x = torch.ones(6, 8, 4, 4).to(memory_format=torch.channels_last)
+    whole = torch.nn.Sequential(torch.nn.Dropout(0.3), torch.nn.Dropout(0.5))
+    torch.manual_seed(3)
+    expected = whole(x)
+    for part in (slice(0, 3), slice(3, 6)):
+        shared = copy.deepcopy(whole)
+        share_dropout(shared, part, 6)
+        torch.manual_seed(3)
+        assert torch.equal(shared(x[part]), expected[part])
 
 
 def test_times_fill_all_parts_evenly():

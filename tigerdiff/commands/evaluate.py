@@ -89,7 +89,8 @@ def evaluate_command(
         shown = pictures.drawn_pictures(folder, *how)
     real, floor = pictures.reference_pictures(reference, shown.images, seed, painter)
     if folder is not None and training is None:
-        training = real._replace(source=f"{real.source}, as no training pictures were found")
+        training = real.distinct()
+        training = training._replace(source=f"{real.source}, as no training pictures were found")
     if same := pictures.shared(shown, real):
         logger.warning("%d of the pictures are in the reference too: too small a distance", same)
     found = results.measure(shown, real, floor, training)

@@ -46,6 +46,11 @@ class Pictures(NamedTuple):
         order = torch.randperm(len(self.images), generator=seeded_generator(seed))
         return self.part(order[:n].sort().values)
 
+    def distinct(self) -> Pictures:
+        """Return the pictures without those that equal an earlier one to the last bit."""
+        first = {image.numpy().tobytes(): i for i, image in reversed([*enumerate(self.images)])}
+        return self.part(torch.tensor(sorted(first.values())))
+
     def with_mirrored(self) -> Pictures:
         """Return the pictures and their mirror images: a network in training sees both."""
         both = torch.cat([self.images, self.images.flip(-1)])
@@ -102,7 +107,7 @@ def reference_pictures(
         return first, second
     both = folder_pictures(check_path("--reference", source), 2 * n, seed, size)
     if len(both.images) < 2 * n:
-        return both.part(slice(n)), None
+        return both.some(n, seed), None
     return both.part(slice(0, None, 2)), both.part(slice(1, None, 2))
 
 
@@ -146,7 +151,7 @@ def training_pictures(folder: Path, n: int, device: str = "cpu") -> Pictures | N
         return None
     if (state.get("content") or "").partition(" ")[0] not in ("", content_of(photos.images)):
         return None
-    return photos.some(n, state["config"]["seed"]).with_mirrored()
+    return photos.distinct().some(n, state["config"]["seed"]).with_mirrored()
 
 
 def shared(pictures: Pictures, reference: Pictures) -> int:

@@ -1,12 +1,13 @@
 """What a picture of a tiger shows, in words, and whether it is what was asked for."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tigerdiff.checks import check_kind
+from tigerdiff.checks import check_kind, real_number
 from tigerdiff.data.tensors import described
 from tigerdiff.metrics.judge import BATCH, checked, shipped_judge
 from tigerdiff.tigers.tiger import CHOICES, RANGES, Tiger
@@ -117,4 +118,6 @@ def _asked(entry: Asked) -> Mapping[str, Any]:
         if name in CHOICES and value not in CHOICES[name]:
             words = ", ".join(CHOICES[name])
             raise ValueError(f"attributes ask for {name} {value!r}: it must be one of {words}")
+        if name in RANGES:
+            real_number(f"attributes: {name}", value, "a finite number", math.isfinite)
     return entry

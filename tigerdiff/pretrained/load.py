@@ -8,6 +8,7 @@ imported only for a model of the Hub.
 """
 
 import hashlib
+import json
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from tigerdiff.checks import check_kind, check_path
+from tigerdiff.checks import check_kind, check_path, whole_number
 from tigerdiff.data.files import replacing
 from tigerdiff.diffusion import NoiseSchedule
 from tigerdiff.training import checkpoints as runs
@@ -101,11 +102,17 @@ def save_pretrained(
         The folder.
 
     Raises:
-        ValueError: a weight is not finite in float16, or there is no such schedule.
+        ValueError: a weight is not finite in float16, there is no such schedule, or the card
+            cannot be written as JSON.
     """
     check_kind("model", model, UNet)
     check_kind("card", card, dict, type(None))
+    T = whole_number("T", T, 1)
     runs.make_schedule(schedule, T)  # refuse what could not be read back
+    try:
+        json.dumps(card)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"card must hold numbers, words, lists and dicts: {error}") from None
     folder = check_path("folder", folder)
     tensors = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
     for name, _ in model.named_parameters():  # buffers keep their precision

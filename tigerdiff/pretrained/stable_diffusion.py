@@ -65,7 +65,8 @@ def load_pipeline(name: str | Path = "auto", device: str | torch.device | None =
             wrote; or ``"owner/name"`` or ``"owner/name@revision"`` on the Hugging Face Hub, as
             ``AutoPipelineForText2Image`` takes it (Stable Diffusion 1 to 3, SDXL, FLUX), which is
             downloaded after its size and licence are printed, and checked against the hashes that
-            the Hub states. What exists as a folder here comes first.
+            the Hub states. A folder of that name comes first, but for "auto", "mini" and "mini-64":
+            write "./mini" for a folder of yours.
         device: where to; None is the GPU if there is one, else the CPU.
 
     Returns:

@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,8 @@ def complete_checkpoints(out: str | Path) -> list[Path]:
     folders = [
         folder
         for folder in (check_path("out", out) / "checkpoints").glob("step-*")
-        if all((folder / file).is_file() for file in FILES)
+        if re.fullmatch(r"step-\d+", folder.name)  # no copy, such as "step-000500 copy"
+        and all((folder / file).is_file() for file in FILES)
     ]
     return sorted(folders, key=lambda folder: (len(folder.name), folder.name))
 

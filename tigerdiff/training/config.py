@@ -156,6 +156,8 @@ class TrainConfig:
                 "data must be a tensor where classes and labels are given: conditional=True reads "
                 "them from a folder, or takes those of painted tigers"
             )
+        if self.classes:
+            check_labels(self.labels, self.data, self.classes)
         return self.classes
 
     @property
@@ -203,6 +205,28 @@ class TrainConfig:
         return json.loads(json.dumps(values))  # tuples become lists here, not only after reading
 
 
+def check_labels(labels: Any, images: Any, classes: Mapping[str, Sequence[str]]) -> None:
+    """Raise ValueError unless labels are int64 (N, attributes), each a word's place or -1."""
+    import torch
+
+    if not isinstance(images, torch.Tensor) or len(images) == 0:
+        return  # which training refuses
+    shape = (len(images), len(classes))
+    kind = (labels.dtype, tuple(labels.shape)) if isinstance(labels, torch.Tensor) else None
+    if kind != (torch.int64, shape):
+        got = f"{kind[0]} {kind[1]}" if kind else type(labels).__name__
+        raise ValueError(
+            f"labels must be int64 of shape {shape}: a row for each image and a column for each of "
+            f"classes (got {got})"
+        )
+    for column, (name, words) in zip(labels.unbind(1), classes.items()):
+        if not -1 <= int(column.min()) <= int(column.max()) < len(words):
+            raise ValueError(
+                f"labels of {name} must be from 0 to {len(words) - 1}, or -1 where it is not known "
+                f"(got {int(column.min())} to {int(column.max())})"
+            )
+
+
 def levels(size: int) -> int:
     """Return how many resolutions the network has by default: from ``size`` to 8 ... 16 pixels."""
     most = MOST_LEVELS - (size >> (MOST_LEVELS - 2) <= LARGEST_ATTENTION)  # the last one if needed
@@ -231,7 +255,7 @@ def check_out(photos: Path | None, out: Path) -> None:
     """Raise unless ``out`` can be a folder whose pictures do not become photos to train on."""
     samples = (out / "samples").resolve()
     there = [path for path in (samples, *samples.parents) if path.exists()]
-    if not there[0].is_dir():
+    if there and not there[0].is_dir():
         raise NotADirectoryError(
             f"out must be a folder, and {there[0]} is a file: choose another out, like runs/tigers"
         )

@@ -35,11 +35,16 @@ def check_same_run(config: TrainConfig, network: UNet, state: dict[str, Any]) ->
     for name in sorted(state["network"].keys() | network.config):
         pairs.append((f"network {name}", network.config.get(name), state["network"].get(name)))
     for name, ours, then in pairs:
-        if name not in MAY_CHANGE and (ours or None) != (then or None):  # no classes: {} or None
+        if name not in MAY_CHANGE and in_order(ours) != in_order(then):
             raise ValueError(
                 f"{name} is {ours!r} but the run in {config.out} has {then!r}: "
                 f"resume with the same {name}, or start a new run in another folder"
             )
+
+
+def in_order(value: Any) -> Any:
+    """Return an argument to be compared: classes in their order, as the network's rows have it."""
+    return list(value.items()) if value and isinstance(value, dict) else value or None
 
 
 def starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, int]:

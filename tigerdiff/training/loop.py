@@ -6,6 +6,7 @@ whole batch, of which each process takes its part, so that their number does not
 """
 
 from collections.abc import Generator
+from functools import partial
 from threading import Event
 
 import torch
@@ -149,11 +150,10 @@ def share_dropout(network: nn.Module, part: slice, batch_size: int) -> None:
     Each picture loses the same activations then, however many processes there are.
     """
 
-    def drop(layer: nn.Dropout, inputs: tuple[Tensor], _: Tensor) -> Tensor:
-        (x,) = inputs
+    def drop(layer: nn.Dropout, x: Tensor) -> Tensor:
         ones = x.new_ones(batch_size, *x.shape[1:]).to(memory_format=torch.channels_last)
         return x * F.dropout(ones, layer.p, layer.training)[part]
 
     for layer in network.modules():
         if isinstance(layer, nn.Dropout):
-            layer.register_forward_hook(drop)
+            layer.forward = partial(drop, layer)  # type: ignore[method-assign]

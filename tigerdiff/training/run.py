@@ -60,6 +60,7 @@ def open_run(config: TrainConfig, stop: Event) -> Iterator[Run]:
             f"batch_size must be divisible by the {accelerator.num_processes} processes "
             f"(got {config.batch_size})"
         )
+    make_schedule(config.schedule, config.T)  # refuse now what cannot be trained with
     if config.compile:
         check_compiler()
     network = config.network()
