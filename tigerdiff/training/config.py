@@ -209,7 +209,7 @@ def check_labels(labels: Any, images: Any, classes: Mapping[str, Sequence[str]])
     """Raise ValueError unless labels are int64 (N, attributes), each a word's place or -1."""
     import torch
 
-    if not isinstance(images, torch.Tensor) or len(images) == 0:
+    if not isinstance(images, torch.Tensor) or images.dim() == 0 or len(images) == 0:
         return  # which training refuses
     shape = (len(images), len(classes))
     kind = (labels.dtype, tuple(labels.shape)) if isinstance(labels, torch.Tensor) else None
