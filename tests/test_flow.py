@@ -380,6 +380,10 @@ def test_a_path_may_begin_at_a_clean_picture():
     u = td.as_flow(lambda xt, k: torch.zeros_like(xt), SCHEDULE)
     *_, (t, xt) = td.integrate(u, torch.rand(2, 3, 4, 4) - 0.5, [0.0, 0.5, 1.0])
     assert t == 1 and xt.isfinite().all()
+    u = td.as_flow(lambda xt, k: torch.ones_like(xt), SCHEDULE)
+    *_, (t, xt), (_, end) = td.integrate(u, torch.randn(2, 3, 4, 4) / 2, [0.5, 1e-6, 0.0])
+    x0, _ = td.to_x0_eps(SCHEDULE, torch.ones_like(xt), xt, 1, "eps")
+    assert_close(end, x0.clamp(-1, 1), rtol=0, atol=1e-4)  # from nearly 0 the step ends there too
     half, _ = td.straight_line(torch.ones(1, 2), np.float32(0.5), torch.zeros(1, 2))
     assert torch.equal(half, torch.full((1, 2), 0.5))
 

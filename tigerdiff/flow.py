@@ -114,7 +114,8 @@ def as_flow(model: Model, schedule: NoiseSchedule, *, clip: bool = True) -> Mode
 
     def field(xt: Tensor, t: Tensor) -> Tensor:
         k = 1 + (t.cpu().double()[:, None] - table).abs().argmin(dim=1).to(xt.device)
-        t = _like(t, xt).clamp(min=table[0].item())  # at t = 0 there is no noise to divide by
+        t = _like(t, xt)
+        t = t.masked_fill(t == 0, table[0].item())  # at 0 there is no noise to divide by
         x = xt / torch.hypot(1 - t, t)
         x0, _ = to_x0_eps(schedule, model(x, k).to(x.dtype), x, k, prediction_of(model))
         return (xt - (x0.clamp(-1, 1) if clip else x0)) / t

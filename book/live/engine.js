@@ -33,7 +33,7 @@ const engine = {
     // From a Blob, because a page from disk may not start a worker from a file.
     const url = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
     this.worker = new Worker(url);
-    URL.revokeObjectURL(url);
+    setTimeout(() => URL.revokeObjectURL(url), 10_000); // Safari may still read it
     this.worker.onmessage = ({ data }) => (data.type === "error" ? this.fail(data) : this.jobs.get(data.id)?.(data));
     this.worker.onerror = (event) => this.fail({ type: "error", message: event.message || "the worker ended" });
   },

@@ -26,7 +26,7 @@ from tigerdiff.data.painted import read_tigers
 from tigerdiff.sampling import SAMPLERS
 from tigerdiff.tigers.paint import procedural_tigers
 from tigerdiff.training import checkpoints as runs
-from tigerdiff.training import examples
+from tigerdiff.training import examples, loop
 from tigerdiff.training.config import TrainConfig
 
 NOT_AN_ERROR = ("skipped ", "photos: ", "A step holds about ")
@@ -543,11 +543,23 @@ def test_too_little_memory_is_one_sentence(
     assert one_sentence(err).endswith(said)
 
 
+def test_too_little_memory_for_training_names_its_options(
+    photos, tigerdiff_says, monkeypatch, tmp_path
+):
+    def full(*arguments):
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate")
+
+    monkeypatch.setattr(loop, "diffusion_loss", full)
+    code, _, err = tigerdiff_says("train", "--data", photos, "--out", tmp_path / "run", *TINY)
+    assert code == 1
+    assert one_sentence(err).endswith("lower --batch-size, --channels or --image-size")
+
+
 def test_a_place_that_cannot_be_written_to_is_named(tigerdiff_says, tmp_path):
     (tmp_path / "file").touch()
     code, _, err = tigerdiff_says("render", "-n", 1, "--size", 16, "--out", tmp_path / "file/x")
     assert code == 1
-    assert re.search(r"file.* cannot be .*Not a directory", one_sentence(err))
+    assert re.search(r"file.* cannot be used: ", one_sentence(err))
     assert "Errno" not in err
 
 

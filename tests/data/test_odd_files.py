@@ -92,7 +92,7 @@ quick = settings(
 def at_most_a_gibibyte():
     """See that this process's memory does not grow by more, where the system tells: Linux."""
     process = Path("/proc/self")
-    if not process.exists():
+    if not (process / "clear_refs").exists():
         yield
         return
     (process / "clear_refs").write_text("5")  # the peak is counted from now on

@@ -57,6 +57,24 @@ def recipe(tmp_path, monkeypatch):
         signal.signal(asked, handler)
 
 
+def test_the_recipe_trains_what_is_shipped(monkeypatch):
+    """The command in the card names no steps: they are the recipe's own."""
+    asked = {}
+
+    def noted(parser, *_):
+        asked.update(vars(parse(parser, [])))
+        raise SystemExit
+
+    parse = argparse.ArgumentParser.parse_args
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", noted)
+    with pytest.raises(SystemExit):
+        train_mini_sd.main()
+    card = json.loads((SHIPPED / "card.json").read_text())
+    assert "--steps" not in card["command"]
+    assert asked["steps"] == card["steps"]
+    assert asked["vae_steps"] == card["autoencoder_training"]["steps"]
+
+
 def test_stopped_twice_it_goes_on_exactly_and_plain_diffusers_draws(recipe):
     whole = recipe("whole")
     recipe("stopped", stop_after=3)  # in the autoencoder's last part

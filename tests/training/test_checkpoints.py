@@ -43,6 +43,9 @@ def test_a_copy_of_a_checkpoint_is_none(config):
         "step-000002-good",
         "step-000006",
     ]
+    shutil.rmtree(checkpoints / "step-000006")
+    with pytest.raises(FileExistsError, match=r"holds a run already \(step-000002"):
+        next(train(config))  # it would empty the log
 
 
 def test_half_a_checkpoint_is_passed_over(config):

@@ -104,10 +104,10 @@ def follow(config: TrainConfig, stop: threading.Event, first: bool) -> TrainStep
 
 def how_to_resume(out: Path) -> str:
     """Return the sentence on what an interrupted run has saved, and the command that resumes it."""
-    if not any((out / "checkpoints").glob("step-*")):
-        return "Stopped before the first step: there was nothing to save."
-    from tigerdiff.training.checkpoints import find_checkpoint
+    from tigerdiff.training.checkpoints import complete_checkpoints
 
+    if not (there := complete_checkpoints(out)):
+        return "Stopped before the first step: there was nothing to save."
     launcher = " under the same launcher" if "RANK" in os.environ else ""
-    saved = f"Stopped; {find_checkpoint(out)} is saved."
+    saved = f"Stopped; {there[-1]} is saved."
     return f"{saved} Continue{launcher} with:\n  {resume_command()}"

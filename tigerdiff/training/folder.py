@@ -50,7 +50,9 @@ def in_order(value: Any) -> Any:
 def starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, int]:
     """Return the checkpoint to resume from and its step, or (None, 0); raise if that is wrong."""
     if not config.resume:
-        if there := checkpoints.complete_checkpoints(config.out):
+        copies = Path(config.out, "checkpoints").glob("step-*/state.json")
+        there = checkpoints.complete_checkpoints(config.out) or [x.parent for x in copies]
+        if there:
             raise FileExistsError(
                 f"{config.out} holds a run already ({there[-1].name}): continue with --resume "
                 "(resume=True), or choose another out"
