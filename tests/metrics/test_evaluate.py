@@ -104,6 +104,14 @@ def painted(seed, n=40):
     return procedural_tigers(n, SIZE, seed)
 
 
+def train_one_step(photos, out):
+    """A run's folder, of a tiny network."""
+    config = TrainConfig(
+        photos, out, image_size=SIZE, steps=1, batch_size=4, channels=8, blocks=1, sample_every=0
+    )
+    list(train(config))
+
+
 def test_a_folder_is_measured_against_new_tigers_and_beside_others(evaluate, tigers):
     said, results = evaluate("--images", tigers)
     images, truth = painted(7)
@@ -239,11 +247,7 @@ def test_a_card_that_does_not_tell_the_tigers_names_none(run, tmp_path, card):
 def test_photos_that_a_run_was_trained_on_are_found_with_their_mirror_images(
     evaluate, tigers, tmp_path
 ):
-    config = TrainConfig(
-        tigers, tmp_path / "run", image_size=SIZE, steps=1, batch_size=4, channels=8, blocks=1,
-        sample_every=0,
-    )  # fmt: skip
-    list(train(config))
+    train_one_step(tigers, tmp_path / "run")
     known = training_pictures(tmp_path / "run", 100)
     assert torch.equal(known.images, torch.cat([painted(7)[0], painted(7)[0].flip(-1)]))
     (state,) = (tmp_path / "run").glob("checkpoints/*/state.json")
@@ -262,11 +266,7 @@ def test_a_photo_that_is_there_twice_is_compared_with_once(tigers, tmp_path):
     for path in tigers.glob("*.png"):
         for name in (path.name, f"copy of {path.name}"):
             shutil.copy(path, photos / name)
-    config = TrainConfig(
-        photos, tmp_path / "run", image_size=SIZE, steps=1, batch_size=4, channels=8, blocks=1,
-        sample_every=0,
-    )  # fmt: skip
-    list(train(config))
+    train_one_step(photos, tmp_path / "run")
     known = training_pictures(tmp_path / "run", 100)
     assert len(known.images) == 2 * 40  # and mirrored
     _results.measure(Pictures(painted(2)[0], "new"), known, None, known)
@@ -279,11 +279,7 @@ def test_training_photos_of_another_folder_are_not_taken_for_them(
     photos = tmp_path / "here/photos"
     shutil.copytree(tigers, photos)
     monkeypatch.chdir(tmp_path / "here")
-    config = TrainConfig(
-        "photos", tmp_path / "run", image_size=SIZE, steps=1, batch_size=4, channels=8, blocks=1,
-        sample_every=0,
-    )  # fmt: skip
-    list(train(config))
+    train_one_step("photos", tmp_path / "run")
     render_folder(tmp_path / "there/photos", 40, SIZE, 8, progress=False)
     monkeypatch.chdir(tmp_path / "there")
     known = training_pictures(tmp_path / "run", 100)
@@ -300,11 +296,7 @@ def test_a_comparison_that_says_little_is_said_to(evaluate, tigers, tmp_path, ca
     evaluate("--images", tigers, "--reference", tigers)
     assert "photos in" not in caplog.text
     assert "40 of the pictures are in the reference too" in caplog.text
-    config = TrainConfig(
-        tigers, tmp_path / "run", image_size=SIZE, steps=1, batch_size=4, channels=8, blocks=1,
-        sample_every=0,
-    )  # fmt: skip
-    list(train(config))
+    train_one_step(tigers, tmp_path / "run")
     evaluate(
         "--checkpoint", tmp_path / "run", "-n", 20, "--steps", 1, "--out", "b.json", out="b.json"
     )
