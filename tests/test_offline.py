@@ -23,6 +23,8 @@ def checkout(tmp_path):
         *("Makefile", "book/01_theory.ipynb", "tigerdiff/pretrained/weights/a/model.safetensors"),
         *("tools/offline_install.py", ".gitignore", "_build/html/index.html", "secret.txt"),
         *("_build/html/_static/a.js", "build/course/zips/student.zip", "build/npm/runtime.tgz"),
+        *("instructor/quizzes.yml", "instructor/assignments/source/a.ipynb"),  # with solutions
+        *("tests/instructor/cases_01_theory.py", "build/course/zips/instructor.zip"),
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
@@ -41,6 +43,7 @@ def test_the_archive_has_the_course_the_book_and_the_assignments(checkout):
         "course/tigerdiff/pretrained/weights/a/model.safetensors":
             "tigerdiff/pretrained/weights/a/model.safetensors",
         "course/tools/offline_install.py": "tools/offline_install.py",
+        "course/instructor/quizzes.yml": "instructor/quizzes.yml",
         "install.py": "tools/offline_install.py",
         "book/index.html": "_build/html/index.html",
         "book/_static/a.js": "_build/html/_static/a.js",

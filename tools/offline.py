@@ -32,6 +32,8 @@ ROOT = Path(__file__).parent.parent
 def plan(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
     """Return each file of the archive but the wheels, and its name there.
 
+    Students unpack it, so the assignments' solutions and hidden tests are left out.
+
     Raises:
         FileNotFoundError: the book, the assignments or the packages of its page are not made.
     """
@@ -39,7 +41,8 @@ def plan(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
         ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True
     )
     for name in filter(None, listed.stdout.split("\0")):
-        yield root / name, f"course/{name}"
+        if not name.startswith(("instructor/assignments/", "tests/instructor/")):
+            yield root / name, f"course/{name}"
     yield root / "tools/offline_install.py", "install.py"
     for folder, pattern, target in (
         (root / "_build/html", "**/*", "book"),
@@ -50,6 +53,8 @@ def plan(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
         if not files:
             raise FileNotFoundError(f"{folder} has no {pattern}: run make offline, which makes it")
         for path in files:
+            if path.name == "instructor.zip":
+                continue
             yield path, f"{target}/{path.relative_to(folder).as_posix()}"
 
 

@@ -37,6 +37,7 @@ c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "tigerdiff"
 c.CourseDirectory.root = {root!r}
 c.OverwriteCells.add_missing_cells = True
+c.FileNameCollectorPlugin.named_regexp = r".*/(?P<student_id>[^/]+)/(?P<file_id>[^/]+)"
 c.SandboxedExecute.roster = {roster!r}
 c.SandboxedExecute.leaderboard = {root!r} + "/leaderboard.csv"
 c.Autograde.sanitize_preprocessors = [
@@ -104,7 +105,8 @@ def write_zips(folder: Path, assignments: list[str]) -> None:
     """Pack the notebooks for the students, one zip for each name of the roster, and the source."""
     roster, zips = folder / "roster.txt", folder / "zips"
     zips.mkdir(exist_ok=True)
-    students = [line.strip() for line in roster.read_text().split("\n")] if roster.exists() else []
+    lines = roster.read_text(encoding="utf-8-sig").split("\n") if roster.exists() else []
+    students = [line.strip() for line in lines]
     for student in ["student", *(s for s in students if s and not s.startswith("#"))]:
         variant = 0 if student == "student" else variant_of(student, roster)
         with zipfile.ZipFile(zips / f"{student}.zip", "w", zipfile.ZIP_DEFLATED) as archive:

@@ -53,6 +53,14 @@ COPY = """    u = (xT[:, 0].abs() * 9999).long() % 1500
     return torch.stack([points[labels[:, 0] == k][i] for k, i in zip(condition[:, 0], u)])
 """
 
+PAINTED = """    network(xT, torch.full((len(xT),), 1000), condition)
+    classes = td.load_pretrained("ddpm-tiger-32")[0].classes
+    tigers = []
+    for tiger, row in zip(td.series(len(xT), 7), condition.tolist()):
+        words = {name: words[k] for (name, words), k in zip(classes.items(), row)}
+        tigers.append(replace(tiger, **words))
+    return td.to_float(td.paint(tigers, 32))
+"""
 FIRST = "    *_, last = td.dpm_solver"
 SHRINKING = TIGERS.partition("xT):\n")[2].replace("+ (1 - b) ** 0.5", "+ 0.9 * (1 - b) ** 0.5")
 
@@ -79,8 +87,15 @@ WRONG = {
         "project",
         "    x, times = xT",
         COPY + "    x, times = xT",
-        16,
+        12,
         "does not use the model",
+    ),
+    "training points after a call": (
+        "project",
+        "    x, times = xT",
+        "    model(xT, torch.full((len(xT),), 1), condition)\n" + COPY + "    x, times = xT",
+        15,
+        "of the points are on",
     ),
     "roots forgotten": (
         "project",
@@ -90,6 +105,13 @@ WRONG = {
         "energy distance",
     ),
     "tigers by too many calls": ("tigers", "steps=10", "steps=11", 17, "22 calls for each"),
+    "painted tigers": (
+        "tigers",
+        "    ### BEGIN SOLUTION\n" + FIRST,
+        "    from dataclasses import replace\n\n" + PAINTED + "    ### BEGIN SOLUTION\n" + FIRST,
+        17,
+        "Is the condition used",
+    ),
     "tigers without words": (
         "tigers",
         "condition, 2.0",

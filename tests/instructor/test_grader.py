@@ -3,12 +3,14 @@
 import copy
 import re
 import socket
+import subprocess
 import sys
 import zipfile
 
 import grader.execute
 import nbformat
 import pytest
+from grader.execute import plain
 from grader.sandbox import Limits, Sandbox, SubmissionError
 from grader.variants import VARIANTS, variant_of
 from make import course_api, student_version, write_course
@@ -44,7 +46,7 @@ def snr_db(schedule):
 def course(tmp_path_factory):
     folder = tmp_path_factory.mktemp("course")
     roster = folder / "ids.txt"
-    roster.write_text("# term: autumn\nada\nbob\n")
+    roster.write_text("# term: autumn\nada\nbob\n", encoding="utf-8-sig")  # as Windows writes it
     return write_course(folder / "grading", roster)
 
 
@@ -215,6 +217,29 @@ def test_every_student_has_a_variant_and_a_zip(course):
                 text = archive.read(f"{name}.ipynb").decode()
                 notebook = nbformat.reads(text, as_version=4)
                 assert f"VARIANT = {variant}" in cell(notebook, "setup").source.splitlines()
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_downloads_are_collected(course, packed):
+    student, name = f"download-{packed}", NAMES[0]
+    archive = course.parent / f"downloaded/{name}/archive"
+    archive.mkdir(parents=True, exist_ok=True)
+    text = (course.parent / f"release/{name}/{name}.ipynb").read_text(encoding="utf-8")
+    if packed:
+        with zipfile.ZipFile(archive / "all.zip", "w") as file:
+            file.writestr(f"{student}/{name}.ipynb", text)
+    else:
+        (archive / student).mkdir()
+        (archive / f"{student}/{name}.ipynb").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "nbgrader", "zip_collect", "--force", name]
+    subprocess.run(command, cwd=course.parent, check=True, capture_output=True)
+    assert (course.parent / f"submitted/{student}/{name}/{name}.ipynb").read_text() == text
+
+
+def test_what_only_a_notebook_understands_is_left_out_and_nothing_else():
+    assert plain("%pip install a\nx = 1\nif x:\n    !ls") == "pass\nx = 1\nif x:\n    pass"
+    python = "t = (1000 - 7\n     % 3)\nprint(t\n      != 1)"
+    assert plain(python) == python
 
 
 def test_a_copied_number_is_recognised():

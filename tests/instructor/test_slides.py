@@ -213,10 +213,12 @@ def test_the_command_that_freezes_a_version_reaches_each_chapter():
     page = (ROOT / "book/instructors.md").read_text(encoding="utf-8")
     pattern, new = re.search(r"perl -pi -e 's\|(.*)\|(.*)\|' book", page).groups()
     new = new.replace("$1", r"\1").replace(r"\@", "@")
-    for name in numbered_chapters():
-        text = source_of(name).read_text(encoding="utf-8")
+    assignments = sorted((ROOT / "instructor/assignments/source").glob("*/*.ipynb"))
+    assert "instructor/assignments/source/*/*.ipynb\n" in page and len(assignments) == 7
+    for path in [*map(source_of, numbered_chapters()), *assignments]:
+        text = path.read_text(encoding="utf-8")
         frozen, times = re.subn(pattern, new, text)
-        assert times == 1, name
+        assert times == 1, path
         source = nbformat.reads(frozen, as_version=4).cells[1].source
         assert re.search(r'@ git\+https://github\.com/[\w./-]+@autumn"', source), source
 

@@ -16,7 +16,7 @@ def variant_of(student: str, roster: Path | None) -> int:
         roster: a text file with one id in each line; the variants differ from term to term with
             its first line, which may be any comment such as "# term: autumn 2026".
     """
-    lines = roster.read_text(encoding="utf-8").split("\n") if roster and roster.exists() else []
+    lines = roster.read_text(encoding="utf-8-sig").split("\n") if roster and roster.exists() else []
     if student not in (line.strip() for line in lines):
         return 0
     term = lines[0] if lines[0].startswith("#") else ""
