@@ -370,6 +370,13 @@ def words(text):
     return len(re.findall(r"[A-Za-z][\w’'-]*", text))
 
 
+def test_every_link_has_words():
+    """Jupyter-book fills in the title of a page; Colab shows nothing."""
+    for path in NOTEBOOKS:
+        cells = [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "markdown"]
+        assert not re.search(r"(?<!!)\[\]\(", "\n".join(cells)), path
+
+
 def test_words_are_those_that_are_read():
     text = "(label)=\n# A head\n\n$$\nx_t = 1\n$$ (eq)\n\nOf $x$ [a link](https://x.org/path).\n"
     assert words(text + "```{note}\n:class: tip\nDon't.\n```") == 7

@@ -512,7 +512,7 @@ def test_auto_takes_the_full_model_that_is_here_and_downloads_nothing(
         name = "tiny" if reason else FULL
         assert out.count("\n") == 1
         assert out.startswith(
-            f"{name} on Tesla T4: {size_of(pipe, 2)} in float16, no memory savers"
+            f"{name} loaded to Tesla T4: {size_of(pipe, 2)} in float16, no memory savers"
         )
         assert (reason or "") in out
 

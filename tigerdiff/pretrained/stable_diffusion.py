@@ -191,7 +191,7 @@ def _load(folder: Path, name: str, device: torch.device, why: str = "") -> Any:
         pipe.safety_checker.register_forward_hook(_announce_black)
     missing = "".join(f", without its {part.replace('_', ' ')}" for part in sorted(absent))
     what = f"{_gb(sum(parts.values()))} in {str(dtype).removeprefix('torch.')}, {saver}"
-    print(f"{name} on {_place(device)[0]}: {what}{missing}{why}")
+    print(f"{name} loaded to {_place(device)[0]}: {what}{missing}{why}")
     return pipe
 
 
