@@ -58,7 +58,8 @@ PAINTED = """    network(xT, torch.full((len(xT),), 1000), condition)
     tigers = []
     for tiger, row in zip(td.series(len(xT), 7), condition.tolist()):
         words = {name: words[k] for (name, words), k in zip(classes.items(), row)}
-        tigers.append(replace(tiger, **words))
+        daytime = "night" if words["backdrop"] == "night" else "noon"
+        tigers.append(replace(tiger, daytime=daytime, **words))
     return td.to_float(td.paint(tigers, 32))
 """
 FIRST = "    *_, last = td.dpm_solver"

@@ -6,11 +6,12 @@ import socket
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import grader.execute
 import nbformat
 import pytest
-from grader.execute import plain
+from grader.execute import LIMITS, plain
 from grader.sandbox import Limits, Sandbox, SubmissionError
 from grader.variants import VARIANTS, variant_of
 from make import course_api, student_version, write_course
@@ -70,8 +71,19 @@ def feedback(course, student, assignment):
     return (course.parent / f"feedback/{student}/{assignment}/{assignment}.html").read_text()
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """The limits and the budget of seconds for a machine that is eight times slower."""
+    for name in NAMES:
+        limits = LIMITS.get(name, Limits())
+        times = {what: 8 * getattr(limits, what) for what in ("seconds", "total", "cpu")}
+        monkeypatch.setitem(LIMITS, name, replace(limits, **times))
+    run = Sandbox.run
+    monkeypatch.setattr(Sandbox, "run", lambda self, cell: run(self, cell) / 8)
+
+
 @pytest.mark.parametrize("assignment", NAMES)
-def test_the_autograder_gives_a_solution_full_marks(course, assignment):
+def test_the_autograder_gives_a_solution_full_marks(course, assignment, patient):
     """It is graded with the variant of the student, whatever the notebook says."""
     submit(course, "ada", assignment, solution(assignment))
     assert autograde(course, "ada", assignment) == 20
@@ -250,7 +262,7 @@ def test_a_copied_number_is_recognised():
     assert any("is right for variant 0, not for yours (3)" in error for error in errors), errors
 
 
-def test_solutions_written_differently_pass_the_sandbox():
+def test_solutions_written_differently_pass_the_sandbox(patient):
     """Arguments and answers survive the way between the processes."""
     from grader.execute import grade
 
