@@ -153,7 +153,7 @@ def test_a_folder_is_loaded_as_diffusers_loads_it_in_one_precision(tiny, pipe, h
     name = {"mini": "mini", "folder": str(tiny), "path": tiny}[how]
     ours = load_pipeline(name, "cpu")
     out, err = capfd.readouterr()
-    assert out == f"tiny on the CPU: {size_of(pipe, 4)} in float32, no memory savers\n"
+    assert out == f"tiny loaded to the CPU: {size_of(pipe, 4)} in float32, no memory savers\n"
     assert err == ""
     assert type(ours) is StableDiffusionPipeline
     assert_same(ours, pipe)
@@ -185,7 +185,7 @@ def test_without_a_gpu_auto_is_the_miniature_and_says_why_in_one_line(pipe, capf
     assert_same(load_pipeline(), pipe)
     out, err = capfd.readouterr()
     assert out.count("\n") == 1 and err == ""
-    assert out.startswith("tiny on the CPU: ")
+    assert out.startswith("tiny loaded to the CPU: ")
     assert "slow without a GPU: choose one (in Colab, Runtime > Change runtime type > T4)" in out
     assert f'load_pipeline("{FULL}"), 2.7 GB, licence {stable_diffusion.FULL_LICENCE}\n' in out
 
@@ -449,7 +449,10 @@ def test_a_saver_is_set_and_reported(card, tiny, pipe, saver, capfd, monkeypatch
     needed = {x: 15e9 if x == saver else 16e9 for x in (WHOLE, TILED, OFFLOADED)}
     monkeypatch.setattr(stable_diffusion, "memory_needed", lambda *arguments: needed)
     loaded = load_pipeline(tiny)
-    assert capfd.readouterr().out == f"tiny on Tesla T4: {size_of(pipe, 2)} in float16, {saver}\n"
+    assert (
+        capfd.readouterr().out
+        == f"tiny loaded to Tesla T4: {size_of(pipe, 2)} in float16, {saver}\n"
+    )
     assert_same(loaded, pipe, torch.float16)
     assert loaded.gone == (("offload", CUDA) if saver == OFFLOADED else ("to", CUDA))
     assert loaded.vae.use_tiling == loaded.vae.use_slicing == (saver != WHOLE)
@@ -559,7 +562,9 @@ def test_a_pipeline_of_the_hub_is_named_then_downloaded_once_and_nothing_else(hu
     first, second = capfd.readouterr().out.splitlines()
     size = sum(len(hub.stated[name]) for name in hub.needed - {"model_index.json"})
     assert first == f"cats/tigers: a download of {size / 1e6:.1f} MB, licence mit"
-    assert second == f"cats/tigers on the CPU: {size_of(pipe, 4)} in float32, no memory savers"
+    assert (
+        second == f"cats/tigers loaded to the CPU: {size_of(pipe, 4)} in float32, no memory savers"
+    )
     assert fetched(hub) == hub.needed
     load()
     load("cats/tigers@v1")  # the same commit
@@ -717,5 +722,5 @@ def test_the_environment_of_the_hub_is_heeded(tiny, pipe, tmp_path):
         [sys.executable, "-c", ALONE, "cats/tigers"], env=environment, cwd=tmp_path,
         capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
-    line = f"cats/tigers on the CPU: {size_of(pipe, 4)} in float32, no memory savers"
+    line = f"cats/tigers loaded to the CPU: {size_of(pipe, 4)} in float32, no memory savers"
     assert done.stdout.splitlines() == [line, "(16, 16)"]
