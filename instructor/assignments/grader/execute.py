@@ -105,7 +105,7 @@ def test(source: str, space: dict[str, Any], submission: Sandbox | SameProcess) 
 
 
 def plain(source: str) -> str:
-    """The source without what only a notebook understands: lines that begin with % or !."""
+    """The source, or if it is no Python, the source without its lines that begin with % or !."""
     try:
         ast.parse(source)
         return source
