@@ -40,6 +40,7 @@ book: $(READY)
 	rm -rf _build/html
 	$(BIN)/python tools/live_assets.py
 	$(BIN)/jupyter-book build book --toc "$(CURDIR)/_toc.yml" --all -W --keep-going
+	$(BIN)/python tools/plain_notebooks.py _build/html/_sources
 	@echo
 	@echo "The book is ready. Open this page in a browser:"
 	@echo "  file://$(CURDIR)/_build/html/index.html"

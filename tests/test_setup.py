@@ -201,7 +201,7 @@ def test_the_repository_has_one_address(tmp_path):
 def test_the_readme_has_a_badge_for_every_chapter():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for chapter in (ROOT / "book").glob("*.ipynb"):
-        assert f"blob/main/book/{chapter.name})" in readme
+        assert f"blob/{CONFIG['sphinx']['config']['plain_notebooks']}/{chapter.name})" in readme
 
 
 def test_the_readmes_pictures_and_files_exist():
@@ -289,7 +289,7 @@ def test_workflows_may_read_and_what_may_write_is_named():
         for job, what in workflow["jobs"].items()
         if "permissions" in what
     }
-    assert writing.keys() == {("book", "publish"), ("release", "build")}
+    assert writing.keys() == {("book", "publish"), ("book", "notebooks"), ("release", "build")}
 
 
 def test_an_action_is_one_commit_and_its_version_a_comment():
@@ -340,6 +340,10 @@ def test_workflows_meet_the_oldest_and_the_newest_dependencies_and_publish_the_b
     assert [s["uses"].partition("@")[0] for s in book["jobs"]["publish"]["steps"]] == [
         "actions/deploy-pages"
     ]
+    copies = "\n".join(step.get("run", "") for step in book["jobs"]["notebooks"]["steps"])
+    (branch,) = re.findall(r"git push --force origin ([\w-]+)$", copies, re.MULTILINE)
+    assert CONFIG["sphinx"]["config"]["plain_notebooks"] == branch
+    assert "python tools/plain_notebooks.py plain\n" in copies
 
 
 def test_workflows_run_what_exists_on_every_python_that_is_supported():

@@ -3,7 +3,8 @@
 When the build has finished, each page keeps one viewport tag, a title that names the site once,
 and MathJax only if it has a formula; a shared link shows the page's own description; each cell of
 a table knows its column, for phones, where a row becomes a list; a formula keeps its punctuation
-on its line; the search page gets a script that names the section.
+on its line; the search page gets a script that names the section; the Colab button opens the copy
+that plain_notebooks.py made.
 """
 
 import re
@@ -25,6 +26,7 @@ SHARED = re.compile(r'(<meta property="og:description" content=")[^"]*')
 TABLE = re.compile(r'<table class="table">.*?</table>', re.DOTALL)
 HEAD = re.compile(r'<th class="head[^"]*">(.*?)</th>', re.DOTALL)
 ROW = re.compile(r"<tr.*?</tr>", re.DOTALL)
+COLAB = re.compile(r'(href="https://colab\.[^"]*/blob/)[^/"]+/book/')  # branch and folder
 SEARCH_SCRIPT = "search_sections.js"
 
 
@@ -64,7 +66,8 @@ def lighten_pages(app: Sphinx, error: Exception | None) -> None:
         for path in Path(app.outdir).rglob("*.html"):
             if "_static" not in path.parts:
                 page = path.read_text(encoding="utf-8")
-                path.write_text(lightened(page), encoding="utf-8")
+                page = COLAB.sub(rf"\1{app.config.plain_notebooks}/", lightened(page))
+                path.write_text(page, encoding="utf-8")
 
 
 def add_search_script(app: Sphinx, pagename: str, *_: object) -> None:
@@ -80,6 +83,7 @@ def add_folder(app: Sphinx, config: Config) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect all three."""
+    app.add_config_value("plain_notebooks", "", "html", str)
     app.connect("config-inited", add_folder)
     app.connect("html-page-context", add_search_script)
     app.connect("build-finished", lighten_pages)
