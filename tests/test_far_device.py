@@ -55,6 +55,14 @@ def test_the_played_device_refuses_what_a_real_one_refuses(far):
         x + torch.ones(2)
 
 
+@pytest.mark.parametrize("t", [[0, 3], [1, 101], [-1, 2]])
+def test_times_out_of_range_are_named_where_the_schedule_is_on_the_cpu(far, t):
+    """They are moved to the table's device anyway, so that reading them costs nothing."""
+    schedule, x = td.make_schedule("cosine", 100), torch.zeros(2, 3, 4, 4).to(FAR)
+    with pytest.raises(ValueError, match="^t must be between 1 and 100$"):
+        td.to_x0_eps(schedule, x, x, torch.tensor(t).to(FAR), "x0")
+
+
 @pytest.mark.parametrize("where", SCHEDULES)
 def test_the_loss_and_its_gradient_are_the_same_there(far, where):
     schedule = td.make_schedule("cosine", 100)

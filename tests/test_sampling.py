@@ -137,6 +137,12 @@ def test_noise_for_each_picture_comes_from_its_own_generator():
         torch.testing.assert_close(together.xt[1:2], alone.xt)
 
 
+def test_a_list_of_generators_has_one_for_each_picture():
+    generators = [torch.Generator() for _ in range(3)]
+    with pytest.raises(ValueError, match=r"a list of 2 \(got a list of 3\)"):
+        list(ddpm(lambda x, t: x, SCHEDULE, torch.zeros(2, 3, 4, 4), generator=generators))
+
+
 def test_conditions_in_words():
     torch.manual_seed(0)
     model = UNet(

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -71,14 +72,21 @@ def test_times_that_do_not_fit(model, shape):
         ({"channels": 0}, "channels must be a multiple of 8"),
         ({"size": 30}, "size must be divisible by 4"),
         ({"attention": (5,)}, r"attention must be among the resolutions \[32, 16, 8\]"),
-        ({"multipliers": ()}, "multipliers .* must be at least 1 each"),
-        ({"blocks": 0}, "multipliers .* and blocks must be"),
+        ({"multipliers": ()}, "multipliers must hold at least one number"),
+        ({"multipliers": (1, 0)}, "each of multipliers must be a whole number of at least 1"),
+        ({"blocks": 0}, "blocks must be a whole number of at least 1"),
         ({"prediction": "noise"}, "prediction must be"),
     ],
 )
 def test_arguments_that_do_not_fit(options, message):
     with pytest.raises(ValueError, match=message):
         UNet(**options)
+
+
+def test_the_config_of_numpy_numbers_can_be_written_as_json():
+    numbers = {"size": np.int64(16), "channels": np.int32(8), "dropout": np.float32(0.5)}
+    network = UNet(**numbers, multipliers=np.array([1, 2]).tolist(), attention=(np.int64(8),))
+    assert UNet(**json.loads(json.dumps(network.config))).config == network.config
 
 
 def test_dropout_only_in_training():

@@ -67,7 +67,10 @@ def in_short(value: Any) -> str:
 
 
 def check_images(**images: Tensor) -> None:
-    """Raise ValueError unless all are float (B, ...) of one shape and dtype, and none is 0..255."""
+    """Raise ValueError unless all are float (B, ...), not empty, of one shape and dtype.
+
+    On the CPU also if one is on the scale 0..255, or x0 is not finite.
+    """
     import torch
     from torch import Tensor
 
@@ -127,9 +130,11 @@ def check_time(schedule: Any, name: str, t: Tensor | int, x: Tensor, lowest: int
         raise ValueError(f"{name} must be an int or an integer tensor (got {t.dtype})")
     if t.dim() > 0 and t.shape != x.shape[:1]:
         raise ValueError(f"{name} must have shape ({x.shape[0]},) (got {tuple(t.shape)})")
-    if t.device.type == "cpu" and not bool(((t >= lowest) & (t < len(table))).all()):
+    index = t.to(table.device, torch.long)
+    known = t if t.device.type == "cpu" else index
+    if known.device.type == "cpu" and not bool(((known >= lowest) & (known < len(table))).all()):
         raise ValueError(f"{name} must be between {lowest} and {len(table) - 1}")
-    return t.to(table.device, torch.long)
+    return index
 
 
 def check_config(
@@ -145,15 +150,15 @@ def check_config(
     """Raise ValueError, naming the argument, unless these arguments of a network fit together."""
     whole_number("size", size, 1)
     whole_number("channels", channels, 0)
-    whole_number("blocks", blocks, 0)
+    whole_number("blocks", blocks, 1)
     for name, values in (("multipliers", multipliers), ("attention", attention)):
         check_kind(name, values, list, tuple)
         for value in values:
-            whole_number(f"each of {name}", value, 0)
+            whole_number(f"each of {name}", value, 1)
     fraction("dropout", dropout)
     check_kind("classes", classes, Mapping, type(None))
-    if not multipliers or min(*multipliers, blocks) < 1:
-        raise ValueError("multipliers (one or more) and blocks must be at least 1 each")
+    if not multipliers:
+        raise ValueError("multipliers must hold at least one number")
     if channels < 8 or channels % 8:
         raise ValueError(f"channels must be a multiple of 8 (got {channels})")
     factor = 2 ** (len(multipliers) - 1)

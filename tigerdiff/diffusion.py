@@ -52,7 +52,7 @@ class NoiseSchedule:
         The factor keeps the noise at time T about the same for every T.
 
         Raises:
-            ValueError: if T is below 21, where the scaled beta would pass 1.
+            ValueError: if T is below 21, where the scaled beta would reach 1.
         """
         if whole_number("T", T, 1) < 21:
             raise ValueError(f"T must be at least 21 for a linear schedule (got {T}): use cosine")

@@ -73,7 +73,11 @@ def integrate(
     if method not in ("euler", "midpoint", "heun"):
         raise ValueError(f"method must be euler, midpoint or heun (got {method!r})")
     check_kind("times", times, list, tuple, Tensor)
-    if len(times) < 2 or not all(0 <= t <= 1 for t in times):
+    try:
+        sound = len(times) >= 2 and all(0 <= float(t) <= 1 for t in times)
+    except (TypeError, ValueError, RuntimeError):  # not numbers
+        sound = False
+    if not sound:
         raise ValueError("times must be two or more numbers between 0 (clean) and 1 (noise)")
 
     @torch.no_grad()
@@ -124,10 +128,14 @@ def as_flow(model: Model, schedule: NoiseSchedule, *, clip: bool = True) -> Mode
 
 
 def _like(t: Tensor | float, x: Tensor) -> Tensor:
-    """Return t as (B, 1, ...), to multiply x; raise ValueError unless it is in 0 ... 1 and fits."""
+    """Return t as (B, 1, ...), to multiply x; raise ValueError unless it fits.
+
+    Its values, 0 ... 1, are read on the CPU only: a GPU would have to wait for it.
+    """
     if not isinstance(t, (Real, Tensor)):
         raise ValueError(f"t must be a number or a tensor (got {in_short(t)})")
-    t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
-    if t.shape not in ((), x.shape[:1]) or not bool(((t >= 0) & (t <= 1)).all()):
+    t = torch.as_tensor(t, dtype=x.dtype)
+    outside = t.device.type == "cpu" and not bool(((t >= 0) & (t <= 1)).all())
+    if t.shape not in ((), x.shape[:1]) or outside:
         raise ValueError(f"t must be a number or ({len(x)},), between 0 (clean) and 1 (noise)")
-    return t.reshape(-1, *[1] * (x.dim() - 1))
+    return t.to(x.device).reshape(-1, *[1] * (x.dim() - 1))

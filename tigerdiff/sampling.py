@@ -35,7 +35,7 @@ Generators = torch.Generator | list[torch.Generator] | None
 class Step(NamedTuple):
     """State of a sampler: time t; noisy images xt, predicted x0 and noise eps, each (B, C, H, W).
 
-    It holds ``xt = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps``, also where x0 was clipped.
+    Always ``xt = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps``, also where x0 was clipped.
     """
 
     t: int
@@ -262,9 +262,12 @@ SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
 def randn_like(x: Tensor, generator: Generators) -> Tensor:
     """Draw standard normal noise of the shape of x, on the generator's device, and move it to x's.
 
-    With a sequence of generators, one for each picture, picture i takes its noise from the i-th.
+    With a list of generators, one for each picture, picture i takes its noise from the i-th.
     """
     if isinstance(generator, list):
+        if len(generator) != len(x):
+            need = f"generator must be one, or a list of {len(x)}"
+            raise ValueError(f"{need} (got a list of {len(generator)})")
         return torch.cat(
             [randn_like(picture[None], g) for picture, g in zip(x, generator, strict=True)]
         )

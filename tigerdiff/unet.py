@@ -3,7 +3,7 @@
 The way down halves the resolution level by level, the way up doubles it, and each block on the way
 up also gets the output of its partner on the way down (a skip connection). Most channels and all
 attention are where there are few pixels. Last layers start at zero, so that every block begins as
-the identity and the whole network by answering zero.
+its skip alone (the identity where the channels stay the same) and the whole network answers zero.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class UNet(nn.Module):
         multipliers: channels of each level, in units of ``channels``.
         blocks: residual blocks of each level on the way up, and as many on the way down, where the
             very first convolution stands for the first of them.
-        attention: resolutions in pixels at which every block is followed by self-attention.
+        attention: resolutions in pixels at which every block is followed by self-attention; if
+            there are any, the block in the middle is too.
         dropout: share of activations dropped in training, in [0, 1).
         prediction: what the output means, "eps", "x0" or "v"; samplers and the loss read it.
         classes: what the network can be conditioned on: attribute to the words it may have, such
@@ -60,9 +61,9 @@ class UNet(nn.Module):
         check_config(size, channels, multipliers, blocks, attention, dropout, prediction, classes)
         self.classes = {name: list(words) for name, words in (classes or {}).items()}
         self.config: dict[str, Any] = {
-            "size": size, "channels": channels, "multipliers": list(multipliers), "blocks": blocks,
-            "attention": list(attention), "dropout": dropout, "prediction": prediction,
-            "classes": self.classes,
+            "size": int(size), "channels": int(channels), "multipliers": [*map(int, multipliers)],
+            "blocks": int(blocks), "attention": [*map(int, attention)], "dropout": float(dropout),
+            "prediction": prediction, "classes": self.classes,
         }  # fmt: skip
         self.channels, self.prediction = channels, prediction
         self.factor = 2 ** (len(multipliers) - 1)
@@ -203,9 +204,9 @@ class Block(nn.Module):
 class Attention(nn.Module):
     """Self-attention among all pixels (Vaswani et al. 2017); (B, C, H, W) to the same shape."""
 
-    def __init__(self, channels: int, head_channels: int = 32) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.heads = math.gcd(channels, max(1, channels // head_channels))
+        self.heads = math.gcd(channels, max(1, channels // 32))  # of about 32 channels each
         self.norm = GroupNorm(channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.leave = zero(nn.Conv2d(channels, channels, 1))
@@ -228,7 +229,7 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(math.gcd(32, channels // 4), channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise as torch does; its backward pass in bfloat16 is twice as slow, less exact."""
+        """Normalise in float32: torch's backward pass in bfloat16 is slower and less exact."""
         wide = torch.promote_types(x.dtype, torch.float32)
         scale, shift = self.weight.to(wide), self.bias.to(wide)
         return F.group_norm(x.to(wide), self.num_groups, scale, shift, self.eps).to(x.dtype)

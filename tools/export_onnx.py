@@ -10,7 +10,6 @@ one line in MODELS. What has been exported from the same weights is not exported
 import hashlib
 import importlib.resources
 import json
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,7 +45,7 @@ class Denoiser(nn.Module):
         self.unet = unet
 
     def forward(self, xt: Tensor, t: Tensor, words: Tensor) -> Tensor:
-        """The prediction v, shape of xt (1, C, H, W); t (1,); words (1, L, D)."""
+        """Return the prediction v, shape of xt (1, C, H, W); t (1,); words (1, L, D)."""
         return self.unet(xt, t - 1, words, return_dict=False)[0]
 
 
@@ -82,7 +81,7 @@ def operations(part: Part) -> int:
 
 
 def pixel_model(name: str) -> tuple[list[Part], dict[str, Any]]:
-    """A network of tigerdiff that predicts pixels, with a condition if it takes one."""
+    """Return a network of tigerdiff that predicts pixels, with a condition if it takes one."""
     model, schedule = td.load_pretrained(name)
     size = model.config["size"]
     inputs = {"xt": torch.randn(1, 3, size, size), "t": torch.tensor([500])}
@@ -99,7 +98,7 @@ def pixel_model(name: str) -> tuple[list[Part], dict[str, Any]]:
 
 
 def text_model(name: str) -> tuple[list[Part], dict[str, Any]]:
-    """A pipeline of diffusers that predicts latents from words."""
+    """Return a pipeline of diffusers that predicts latents from words."""
     pipe = td.load_pipeline(name, "cpu")
     unet, length = pipe.unet.config, pipe.tokenizer.model_max_length
     shape = [unet.in_channels, unet.sample_size, unet.sample_size]
@@ -189,7 +188,7 @@ def export(part: Part, path: Path) -> None:
 
 
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with its weights stored in float16 and cast to float32, in which all is computed.
+    """Return the model with weights stored in float16 and cast to float32, in which it computes.
 
     What float16 cannot hold, such as the mask of attention, stays in float32.
     """
@@ -213,7 +212,7 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def fingerprint(model: Model) -> str:
-    """A hash of all that decides what is exported: the model, this script and torch's version."""
+    """Return a hash of what decides the export: the model, this script and torch's version."""
     folder = Path(str(importlib.resources.files("tigerdiff"))) / "pretrained/weights" / model.name
     digest = hashlib.sha256(torch.__version__.encode() + Path(__file__).read_bytes())
     for path in sorted(folder.rglob("*.*")):
@@ -243,4 +242,3 @@ if __name__ == "__main__":
     for path in export_all():
         sizes = [f"{p.stem} {p.stat().st_size / 1e6:.1f} MB" for p in sorted(path.glob("*.onnx"))]
         print(f"{path.name}: {', '.join(sizes)}")
-    sys.exit()

@@ -89,7 +89,7 @@ def played():
 
 
 class WithoutAssertions(ast.NodeTransformer):
-    """A cell without its assertions."""
+    """Return a cell without its assertions."""
 
     def visit_Assert(self, node):
         """Leave out ``assert``."""

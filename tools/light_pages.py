@@ -33,7 +33,7 @@ SEARCH_SCRIPT = "search_sections.js"
 def lightened(page: str) -> str:
     """Return the HTML of a page without what it does not need."""
     for found in VIEWPORT.findall(page)[1:]:
-        page = page[::-1].replace(found[::-1], "", 1)[::-1]
+        page = "".join(page.rsplit(found, 1))
     page = TITLE.sub(lambda found: f"<title>{single(found[1])}</title>", page, count=1)
     if written := WRITTEN.search(page):
         page = SHARED.sub(lambda shared: shared[1] + written[1], page)

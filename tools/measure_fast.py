@@ -11,11 +11,12 @@ import argparse
 import json
 from pathlib import Path
 
-from picture_sets import REFERENCE_SEED, distances
+from picture_sets import distances
 from report import head, rounded, write
 from weights_rows import drawn
 
 from tigerdiff import load_pretrained, procedural_tigers, read_card
+from tigerdiff.commands.pictures import REFERENCE_SEED
 from tigerdiff.devices import has_bfloat16
 from tigerdiff.metrics.distances import image_features
 from tigerdiff.pretrained.load import WEIGHTS

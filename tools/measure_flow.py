@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from picture_sets import REFERENCE_SEED, distances
+from picture_sets import distances
 from report import head, rounded, write
 from torch import Tensor
 from train_fast import TIGERS, pool
@@ -44,6 +44,7 @@ from tigerdiff import (
     to_float,
     to_uint8,
 )
+from tigerdiff.commands.pictures import REFERENCE_SEED
 from tigerdiff.devices import find_device, has_bfloat16
 from tigerdiff.metrics.distances import image_features
 from tigerdiff.pretrained.load import WEIGHTS, read_config
@@ -157,7 +158,7 @@ def examples(images: Tensor, first: int, steps: int) -> Iterator[tuple[int, tupl
 def loss_of(
     name: str, model: UNet, schedule: NoiseSchedule, x0: Tensor, eps: Tensor, part: Tensor
 ) -> Tensor:
-    """The loss on v at the schedule's time, or on the velocity at the line's: part of the way."""
+    """Return the loss on v at the schedule's time, or on the velocity at the line's time."""
     if name == "v":
         k = (1 + (schedule.T * part).long()).clamp(max=schedule.T)
         return diffusion_loss(model, schedule, x0, k, eps)
@@ -165,7 +166,7 @@ def loss_of(
 
 
 def velocity_of(model: UNet, schedule: NoiseSchedule) -> Model:
-    """The network trained on the velocity as a field; it is given the time as 0 ... T."""
+    """Return the network trained on the velocity as a field; it gets the time as 0 ... T."""
     return lambda xt, t: model(xt, schedule.T * t).to(xt.dtype)
 
 
@@ -187,7 +188,7 @@ def on_the_circle(model: Model, schedule: NoiseSchedule) -> Model:
 
 
 def field_of(models: dict, schedule: NoiseSchedule, network: str, path: str) -> Model:
-    """The velocity field of a network along a path, "line" or "circle"."""
+    """Return the velocity field of a network along a path, "line" or "circle"."""
     if network == "velocity":
         return velocity_of(models[network], schedule)
     if path == "circle":
@@ -257,7 +258,7 @@ def errors(models: dict, schedule: NoiseSchedule, x0: Tensor) -> list[dict]:
 
 
 def straightness(field: Model, model: UNet, n: int = 64, steps: int = 32) -> float:
-    """Return S for n paths, 0 if all are straight (Liu et al. 2023, section 2)."""
+    """Return S (Liu et al. 2023, section 2) over the paths' mean squared length; 0 if straight."""
     times = torch.linspace(1, 0, steps + 1).tolist()
     xT = start(model, [seeded_generator(0, i) for i in range(n)])
     path = torch.stack([x for _, x in integrate(field, xT, times)])

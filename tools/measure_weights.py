@@ -16,12 +16,13 @@ from pathlib import Path
 
 import torch
 from mistakes import MISTAKES
-from picture_sets import REFERENCE_SEED, all_shown, copies, distances, shares
+from picture_sets import all_shown, copies, distances, shares
 from report import head, rounded, write
 from safetensors.torch import load_file
 from weights_rows import drawn, for_card, planned, repeated, timed
 
 from tigerdiff import UNet, load_checkpoint, load_pretrained, procedural_tigers
+from tigerdiff.commands.pictures import REFERENCE_SEED
 from tigerdiff.devices import find_device, has_bfloat16
 from tigerdiff.metrics.distances import image_features
 from tigerdiff.pretrained.load import WEIGHTS

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import torch
 from diffusers import StableDiffusionPipeline
-from picture_sets import REFERENCE_SEED, all_shown
+from picture_sets import all_shown
 from torch import Tensor
 from tqdm import tqdm
 from train_mini_sd import HELD_OUT
 
 from tigerdiff import caption, procedural_tigers, seeded_generator, to_uint8
+from tigerdiff.commands.pictures import REFERENCE_SEED
 from tigerdiff.devices import has_bfloat16
 from tigerdiff.tigers.tiger import CHOICES, Tiger
 

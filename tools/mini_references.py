@@ -3,11 +3,11 @@
 import torch
 from diffusers import StableDiffusionPipeline
 from mini_drawings import ASKED, as_asked, drawn, shown, spread
-from picture_sets import REFERENCE_SEED
 from torch import Tensor
 from torchvision.transforms.functional import resize
 
 from tigerdiff import crops, paint, procedural_tigers, series, to_float, to_uint8
+from tigerdiff.commands.pictures import REFERENCE_SEED
 from tigerdiff.metrics.distances import frechet, image_features
 from tigerdiff.metrics.eyes import eye_difference
 
@@ -57,7 +57,7 @@ def autoencoder(pipe: StableDiffusionPipeline, count: int = 256) -> dict:
     known, back, decibels, tigers = [], [], [], []
     for start in range(0, count, 16):
         images, some = procedural_tigers(
-            16, pipe.vae.config.sample_size, REFERENCE_SEED, start=start
+            min(16, count - start), pipe.vae.config.sample_size, REFERENCE_SEED, start=start
         )
         x0 = to_float(images).to(pipe.device)
         x = pipe.vae.decode(pipe.vae.encode(x0).latent_dist.mean).sample.clamp(-1, 1)

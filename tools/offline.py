@@ -9,7 +9,7 @@ install.py    ``python3 install.py`` installs from wheels/ into course/.venv
 wheels/       everything in requirements.txt, at the versions that are installed here
 course/       the repository: the package with its weights, notebooks, tests, Makefile
 book/         the built book; index.html opens from the disk
-assignments/  the graded assignments, for students and for the instructor
+assignments/  the graded assignments, for students
 
 The usual torch for Linux needs NVIDIA's libraries, 3 GB. Where the environment has the CPU build
 (make offline PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu), so has the archive.

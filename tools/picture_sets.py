@@ -4,12 +4,10 @@ import torch
 from torch import Tensor
 
 from tigerdiff import procedural_tigers
+from tigerdiff.commands.results import COPY
 from tigerdiff.metrics.distances import frechet, image_features, mean_mmd
 from tigerdiff.metrics.prompts import judge
 from tigerdiff.tigers.tiger import CHOICES
-
-REFERENCE_SEED = 2_000_000_000  # of real tigers that no training saw; floors take the next one
-COPY = 0.5  # a score below it counts as a copy
 
 
 def distances(found: Tensor, known: Tensor) -> dict:

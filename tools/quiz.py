@@ -90,7 +90,7 @@ def gift(quizzes: dict[str, list[dict]]) -> str:
 
 
 def gift_text(text: str) -> str:
-    r"""A text as HTML with GIFT's signs escaped, and formulas between \( and \)."""
+    r"""Return a text as HTML with GIFT's signs escaped, and formulas between \( and \)."""
     text = CODE.sub(r"<code>\1</code>", escape(text, quote=False))
     return SPECIAL.sub(r"\\\1", MATH.sub(r"\\(\1\\)", text))
 

@@ -35,12 +35,12 @@ from traitlets.config import Config
 
 # What such a machine has before the first cell runs. ipywidgets and IPython are as old as Colab's.
 PACKAGES = (
-    *("torch==2.13.0", "torchvision==0.28.0", "numpy==2.1.3", "pandas==2.2.3", "scipy==1.15.3"),
-    *("matplotlib==3.10.0", "ipywidgets==7.7.1", "ipython==7.34.0", "ipykernel==6.17.1"),
-    *("pillow==11.3.0", "scikit-image==0.25.2", "diffusers==0.36.0", "transformers==4.57.6"),
-    *("accelerate==1.11.0", "huggingface_hub==0.36.0", "safetensors==0.6.2", "tqdm==4.67.1"),
-    *("requests==2.32.5", "psutil==5.9.5", "typer==0.20.0", "platformdirs==4.5.0"),
-)
+    "torch==2.13.0", "torchvision==0.28.0", "numpy==2.1.3", "pandas==2.2.3", "scipy==1.15.3",
+    "matplotlib==3.10.0", "ipywidgets==7.7.1", "ipython==7.34.0", "ipykernel==6.17.1",
+    "pillow==11.3.0", "scikit-image==0.25.2", "diffusers==0.36.0", "transformers==4.57.6",
+    "accelerate==1.11.0", "huggingface_hub==0.36.0", "safetensors==0.6.2", "tqdm==4.67.1",
+    "requests==2.32.5", "psutil==5.9.5", "typer==0.20.0", "platformdirs==4.5.0",
+)  # fmt: skip
 ADDRESS = re.compile(r"git\+https://github\.com/[\w./-]+")
 ATTACHED = "/kaggle/input"
 SLIDERS = re.compile(r"\btd\.(timestep_slider|compare_slider|wipe|player)\(")

@@ -216,7 +216,7 @@ def ddim_step(
 def one_step_target(
     schedule: NoiseSchedule, xt: Tensor, x_end: Tensor, t: Tensor | int, t_end: Tensor | int
 ) -> Tensor:
-    """Return the x0 with which one step of DDIM leads from xt to x_end (Salimans & Ho 2022, eq. 9).
+    """Return the x0 with which one step of DDIM leads to x_end (Salimans & Ho 2022, algorithm 2).
 
     Args:
         schedule: the noise schedule.

@@ -215,6 +215,8 @@ def test_arrows_start_where_they_should():
     np.testing.assert_array_equal(arrows.get_offsets(), places)
     np.testing.assert_array_equal(arrows.U, -places[:, 0])
     np.testing.assert_array_equal(arrows.V, -places[:, 1])
+    far = axes_of(plot_points(CLOUD, arrows=(9 * places, places)))
+    assert far.get_xlim()[1] > 18, "the plane reaches to the arrows"
 
 
 @pytest.mark.parametrize(
@@ -225,6 +227,7 @@ def test_arrows_start_where_they_should():
         ({"points": torch.zeros(0, 2)}, r"points must be \(N, 2\), not \(0, 2\)"),
         ({"points": CLOUD, "behind": torch.zeros(1, 3)}, r"behind must be \(M, 2\)"),
         ({"points": CLOUD, "paths": torch.zeros(4, 2)}, r"paths must be \(steps, K, 2\)"),
+        ({"points": CLOUD, "arrows": [torch.zeros(4, 3)] * 2}, r"arrows must be \(K, 2\) each"),
     ],
 )
 def test_a_wrong_shape_is_named(arguments, words):

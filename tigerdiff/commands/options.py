@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tigerdiff.checks import check_path
+
 FEWEST = 20  # pictures that can be judged, as the kernel distance needs
 SAMPLERS = "ddpm|ddim|dpm_solver|heun"
 METAVARS = {"checkpoint": "NAME|DIR", "sampler": SAMPLERS, "device": "cpu|cuda|mps", "out": "FILE"}
@@ -58,14 +60,10 @@ def with_options(
 
 def path(text: str) -> Path:
     """Return a path in which ~ is the home folder, also where the shell has left it."""
-    if not text:  # of a variable that is not set, and no word for the folder at hand
-        raise typer.BadParameter("it is empty")
-    if "://" in str(text):
-        raise typer.BadParameter(f"it must be a path, not an address (got {text})")
     try:
-        return Path(text).expanduser()
-    except RuntimeError:  # of a user who is not known here
-        raise typer.BadParameter(f"the home folder in {text} is not known here") from None
+        return check_path("it", text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def argument_texts(docstring: str) -> dict[str, str]:

@@ -92,7 +92,7 @@ def short_sides(folder: Path) -> dict[str, int]:
     sides = {}
     for name in files.find_pictures(folder)[0] if folder.is_dir() else ():
         unusable = contextlib.suppress(OSError, ValueError, Image.DecompressionBombError)
-        with unusable, Image.open(folder / name) as picture:
+        with unusable, Image.open(folder / name, formats=files.FORMATS) as picture:
             sides[name] = min(picture.size)
     return sides
 

@@ -14,8 +14,9 @@ import torch
 from tigerdiff.commands.pictures import Pictures, check_enough
 from tigerdiff.commands.shell import check_place
 from tigerdiff.devices import gpu_name
-from tigerdiff.metrics.distances import frechet_distance, kernel_distance, nearest_neighbours
-from tigerdiff.metrics.prompts import judge, prompt_accuracy
+from tigerdiff.metrics.distances import frechet, image_features, mean_mmd, nearest
+from tigerdiff.metrics.judge import checked
+from tigerdiff.metrics.prompts import judge, share_shown
 from tigerdiff.tigers.tiger import CHOICES
 
 COPY = 0.5  # a nearest neighbour's score below which a picture counts as a copy; new ones have 1
@@ -41,12 +42,15 @@ def measure(
             for name, x in named.items()
         }
     }
+    checked(known.images, "training pictures", 2)
+    features = {name: image_features(x.images) for name, x in named.items()}
     for name, x in sets.items():
-        distance, error = kernel_distance(x.images, reference.images)
-        score = nearest_neighbours(x.images, known.images).score
+        found = features[name]
+        distance, error = mean_mmd(found, features["reference"])
+        score = nearest(found, features["nearest_among"]).score
         read = judge(x.images)
         results[name] = {
-            "frechet_distance": frechet_distance(x.images, reference.images),
+            "frechet_distance": frechet(found, features["reference"]),
             "kernel_distance": {"distance": distance, "standard_error": error},
             "nearest_neighbours": {
                 "median_score": score.median().item(),
@@ -56,7 +60,7 @@ def measure(
                 name: {word: read[name].count(word) / len(x.images) for word in words}
                 for name, words in CHOICES.items()
             },
-            "prompt_accuracy": prompt_accuracy(x.images, x.tigers) if x.tigers else None,
+            "prompt_accuracy": share_shown(read, [vars(t) for t in x.tigers]) if x.tigers else None,
         }
     return results
 

@@ -45,8 +45,12 @@ def precision_recall(
 
 def share_inside(points: Tensor, centres: Tensor, k: int) -> float:
     """Return the share of points (N, D) that a ball around one of the centres (M, D) holds."""
-    away = torch.cdist(centres, centres, compute_mode=EXACT)
-    radius = away.kthvalue(k + 1, dim=1).values  # the nearest is the centre itself
+    radius = torch.cat(
+        [
+            torch.cdist(part, centres, compute_mode=EXACT).kthvalue(k + 1, dim=1).values
+            for part in centres.split(BATCH)
+        ]
+    )  # k + 1, as the nearest is the centre itself
     held = [
         (torch.cdist(part, centres, compute_mode=EXACT) <= radius).any(1)
         for part in points.split(BATCH)

@@ -140,12 +140,13 @@ def plot_points(
         ValueError: if a tensor is not of the shape above, naming the argument.
     """
     points, behind, paths = _on_cpu(points), _on_cpu(behind), _on_cpu(paths)
-    shapes = {"points": "(N, 2)", "behind": "(M, 2)", "paths": "(steps, K, 2)"}
-    given = {"points": points, "behind": behind, "paths": paths}
+    places, along = map(_on_cpu, arrows or (None, None))
+    shapes = dict(points="(N, 2)", behind="(M, 2)", paths="(steps, K, 2)", arrows="(K, 2) each")
+    given = {"points": points, "behind": behind, "paths": paths, "arrows": places}
     drawn = {name: x for name, x in given.items() if x is not None}
     for name, x in drawn.items():
         check_kind(name, x, Tensor)
-        if x.ndim != shapes[name].count(",") + 1 or x.shape[-1] != 2 or not x.numel():
+        if x.ndim != 2 + (name == "paths") or x.shape[-1] != 2 or not x.numel():
             raise ValueError(f"{name} must be {shapes[name]}, not {tuple(x.shape)}")
     check_kind("points", points, Tensor)
     if limit is None:
@@ -162,7 +163,6 @@ def plot_points(
     size, clipped = (3, True) if paths is None else (24, False)
     axes.scatter(*points.T, s=size, color=COLOURS[0], zorder=4, clip_on=clipped)
     if arrows is not None:
-        places, along = map(_on_cpu, arrows)
         axes.quiver(*places.T, *along.T, color=COLOURS[1], angles="xy", width=0.004)
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), title=title)
     axes.set_aspect("equal")
@@ -170,7 +170,7 @@ def plot_points(
 
 
 def _on_cpu(values: Any) -> Any:
-    """A tensor moved to the CPU before it is cast, for not every device has float64."""
+    """Return a tensor on the CPU, where it can be cast: not every device has float64."""
     return values.detach().cpu() if isinstance(values, Tensor) else values
 
 

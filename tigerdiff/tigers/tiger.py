@@ -1,13 +1,12 @@
 """The attributes of a painted tiger, and the endless series of tigers that a seed fixes."""
 
-import numbers
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 
-from tigerdiff.checks import whole_number
+from tigerdiff.checks import real_number, whole_number
 from tigerdiff.tigers.painting.primitives import uniform
 
 CHOICES = {
@@ -81,19 +80,21 @@ class Tiger:
                 listed = ", ".join(map(repr, words))
                 raise ValueError(f"{name} must be one of {listed} (got {getattr(self, name)!r})")
         for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-            if not is_number or not low <= value <= high:
-                extent = f"from {low:g} to {high:g}"
-                raise ValueError(f"{name} must be a number {extent} (got {value!r})")
+            rule = f"a number from {low:g} to {high:g}"
+            value = real_number(name, getattr(self, name), rule, _between(low, high))
             # Equal tigers are written the same way: 1 becomes 1.0, and -0.0 becomes 0.0.
-            object.__setattr__(self, name, float(value) + 0.0)
+            object.__setattr__(self, name, value + 0.0)
         for name in ("stripes", "scene"):
             value = whole_number(name, getattr(self, name), 0, 2**63 - 1)
             object.__setattr__(self, name, value)
         if (self.backdrop == "night") != (self.daytime == "night"):
             need = "daytime must be 'night' with the backdrop 'night' and no other"
             raise ValueError(f"{need} (got {self.daytime!r} with {self.backdrop!r})")
+
+
+def _between(low: float, high: float) -> Callable[[float], bool]:
+    """Return a function that says whether a number is in the range."""
+    return lambda x: low <= x <= high
 
 
 def series(n: int, seed: int = 0, *, start: int = 0) -> list[Tiger]:

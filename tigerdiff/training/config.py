@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 # Of the levels from the image's own size down to 8 pixels or so: one level, two, three ...
 MULTIPLIERS = (
-    *((4,), (2, 4), (1, 3, 6), (1, 2, 4, 6), (1, 1, 2, 4, 6)),
-    *((1, 1, 1, 2, 4, 6), (1, 1, 1, 1, 2, 4, 6)),
-)
+    (4,), (2, 4), (1, 3, 6), (1, 2, 4, 6), (1, 1, 2, 4, 6), (1, 1, 1, 2, 4, 6),
+    (1, 1, 1, 1, 2, 4, 6),
+)  # fmt: skip
 PAINTED_CLASSES = ("fur", "backdrop", "mouth", "age")  # what a picture of 32 pixels shows
 LEAST = {  # that each whole number may be
-    **{"image_size": 1, "channels": 8, "steps": 1, "batch_size": 1, "warmup_steps": 0, "T": 1},
-    **{"blocks": 1, "seed": 0, "checkpoint_every": 1, "sample_every": 0, "keep_last": 1},
-}
+    "image_size": 1, "channels": 8, "steps": 1, "batch_size": 1, "warmup_steps": 0, "T": 1,
+    "blocks": 1, "seed": 0, "checkpoint_every": 1, "sample_every": 0, "keep_last": 1,
+}  # fmt: skip
 MOST_LEVELS = 7
 LARGEST_ATTENTION = 16  # pixels a side: the memory of attention grows with their fourth power
 
@@ -65,7 +65,8 @@ class TrainConfig:
             backdrop, mouth and age; of a folder the columns of its metadata.csv that hold
             2 to 50 different words.
         classes: attribute to words that the network is conditioned on; None: unconditional.
-        labels: int64 (N, number of attributes), each image's words as indices into ``classes``.
+        labels: int64 (N, number of attributes), each image's words as indices into ``classes``, -1
+            where a word is not known.
         condition_dropout: share of the steps' labels that are left out, of each attribute alone and
             of all together (Ho & Salimans 2022, algorithm 1), at least 0 and below 1.
         device: where to train, "cpu", "cuda" or "mps"; None: a GPU if there is one.

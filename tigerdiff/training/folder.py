@@ -20,9 +20,9 @@ from tigerdiff.unet import UNet
 
 RUINED = 10.0  # a loss far above 1, which is what answering 0 gets: the weights are of no use
 MAY_CHANGE = {  # when a run is resumed
-    *("data", "out", "steps", "learning_rate", "compile", "checkpoint_every", "sample_every"),
-    *("keep_last", "resume", "conditional", "device"),
-}
+    "data", "out", "steps", "learning_rate", "compile", "checkpoint_every", "sample_every",
+    "keep_last", "resume", "conditional", "device",
+}  # fmt: skip
 COLUMNS = "step,loss,images_per_second,learning_rate,seconds"
 
 logger = logging.getLogger(__name__)

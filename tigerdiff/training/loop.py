@@ -58,7 +58,7 @@ def diffusion_loss(
 
 
 def drop_condition(condition: Tensor, share: float, u: Tensor) -> Tensor:
-    """Set to -1 a share of each attribute's labels, and all labels of as large a share of pictures.
+    """Set to -1 a share of each attribute's labels, and all labels of the same share of pictures.
 
     So one network learns the unconditional noise too, which guidance needs (Ho & Salimans 2022,
     algorithm 1), and to draw with only some of the attributes given. ``condition`` is int64 (B, A);
