@@ -21,6 +21,9 @@ def test_settings_are_those_of_the_machine_and_it_says_so(monkeypatch, capsys):
         )
         chosen = td.settings(cpu=CPU, gpu=GPU)
         assert (chosen.size, chosen.device, len(asked)) == (size, device, 1)
+        threads = "1 CPU thread" if torch.get_num_threads() == 1 else " CPU threads"
+        machine = {"cpu": threads, "cuda": "Tesla T4", "mps": "mps GPU"}[kind]
+        assert chosen.machine.endswith(machine)
         out = capsys.readouterr().out
         assert said in out and out.startswith("No GPU, ") == (kind == "cpu")
         assert td.settings().device == device
@@ -33,6 +36,7 @@ def test_settings_of_two_machines_have_the_same_names(gpu):
         td.settings(cpu=CPU, gpu=gpu)
 
 
-def test_the_device_is_not_chosen_by_hand():
-    with pytest.raises(ValueError, match="'device'"):
-        td.settings(cpu=dict(device=1), gpu=dict(device=1))
+@pytest.mark.parametrize("name", ["device", "machine"])
+def test_the_device_is_not_chosen_by_hand(name):
+    with pytest.raises(ValueError, match="'device' or 'machine'"):
+        td.settings(cpu={name: 1}, gpu={name: 1})

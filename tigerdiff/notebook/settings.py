@@ -25,22 +25,25 @@ def settings(
             needs no GPU.
 
     Returns:
-        The chosen values as attributes, and ``device``, a torch.device.
+        The chosen values as attributes, ``device``, a torch.device, and ``machine``, what it is
+        called, such as "2 CPU threads".
 
     Raises:
-        ValueError: if the two have not the same names, or one is "device".
+        ValueError: if the two have not the same names, or one is "device" or "machine".
     """
     check_kind("cpu", cpu, Mapping)
     check_kind("gpu", gpu, Mapping)
-    if cpu.keys() != gpu.keys() or "device" in cpu:
-        got = f"(got {', '.join(cpu)} and {', '.join(gpu)})"
-        raise ValueError(f"cpu and gpu must have the same names, and none may be 'device' {got}")
+    if cpu.keys() != gpu.keys() or {"device", "machine"} & cpu.keys():
+        rule = "cpu and gpu must have the same names, and none may be 'device' or 'machine'"
+        raise ValueError(f"{rule} (got {', '.join(cpu)} and {', '.join(gpu)})")
     device = find_device()
     chosen = cpu if device.type == "cpu" else gpu
-    name = gpu_name(device) or f"No GPU, {torch.get_num_threads()} CPU thread(s)"
+    threads = torch.get_num_threads()
+    machine = gpu_name(device) or f"{threads} CPU thread{'s' if threads > 1 else ''}"
+    name = machine if gpu_name(device) else f"No GPU, {machine}"
     more = f" (with a GPU: {_in_words(gpu)})" if gpu and chosen is cpu else ""
     print(f"{name}: {_in_words(chosen) or 'this page needs no GPU'}{more}")
-    return SimpleNamespace(device=device, **chosen)
+    return SimpleNamespace(device=device, machine=machine, **chosen)
 
 
 def _in_words(sizes: Mapping[str, Any]) -> str:
