@@ -138,15 +138,9 @@ def check_time(schedule: Any, name: str, t: Tensor | int, x: Tensor, lowest: int
 
 
 def check_config(
-    size: int,
-    channels: int,
-    multipliers: Sequence[int],
-    blocks: int,
-    attention: Sequence[int],
-    dropout: float,
-    prediction: str,
-    classes: Mapping[str, Sequence[str]] | None,
-) -> None:
+    size: int, channels: int, multipliers: Sequence[int], blocks: int, attention: Sequence[int],
+    dropout: float, prediction: str, classes: Mapping[str, Sequence[str]] | None,
+) -> None:  # fmt: skip
     """Raise ValueError, naming the argument, unless these arguments of a network fit together."""
     whole_number("size", size, 1)
     whole_number("channels", channels, 0)

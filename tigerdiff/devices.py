@@ -28,7 +28,7 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
     if here:
         numbers = range(torch.accelerator.device_count())
         there += [here.type, *(f"{here.type}:{k}" for k in numbers)]
-    known = isinstance(name, (str, torch.device))
+    known = isinstance(name, torch.device) or (isinstance(name, str) and "meta" not in name)
     if known and (str(name) in there or str(name).partition(":")[0] in ("cpu", "meta")):
         with contextlib.suppress(RuntimeError):  # what follows the colon may be no number
             return torch.device(name)

@@ -265,9 +265,8 @@ def randn_like(x: Tensor, generator: Generators) -> Tensor:
     With a list of generators, one for each picture, picture i takes its noise from the i-th.
     """
     if isinstance(generator, list):
-        if len(generator) != len(x):
-            need = f"generator must be one, or a list of {len(x)}"
-            raise ValueError(f"{need} (got a list of {len(generator)})")
+        if (n := len(generator)) != len(x):
+            raise ValueError(f"generator must be one, or a list of {len(x)} (got a list of {n})")
         return torch.cat(
             [randn_like(picture[None], g) for picture, g in zip(x, generator, strict=True)]
         )

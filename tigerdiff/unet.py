@@ -147,7 +147,7 @@ class UNet(nn.Module):
                 x = layer(x)
         return self.head(x)
 
-    def condition(self, **words: str) -> Tensor:
+    def condition(self, /, **words: str) -> Tensor:
         """Return one row of ``condition``, int64 (1, number of attributes), from words.
 
         Args:

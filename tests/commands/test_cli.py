@@ -464,7 +464,7 @@ def test_errors_are_one_sentence(finished, photos, tmp_path, tigerdiff_says):
         ([*sample, "--fur", "white", "--age", "cub"], "is unconditional: leave out fur, age$"),
         ([*sample, "--device", "tpu"], "device must be one that this machine has: cpu"),
         ([*train, "--image-size", 100], "image_size 100 cannot be halved .* use 96 or 104"),
-        ([*train, "--conditional"], "conditional needs a table .*metadata.csv"),
+        ([*train, "--conditional"], "metadata.csv: conditional needs such a table"),
         ([*sample, "--sampler", "euler"], r"sampler must be one of"),
         ([*sample, "--steps", 1001], "steps must be .*1000"),
         ([*sample, "--out", tmp_path / "grid.txt"], r"grid\.txt: out must end in"),

@@ -1,7 +1,9 @@
 """What a configuration accepts, refuses with a sentence, and makes of it."""
 
+import logging
 import re
 import sys
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -204,26 +206,60 @@ def test_attributes_of_a_folder_are_columns_of_words(config, labelled):
 
 def test_a_column_of_2_to_50_words_is_an_attribute(config, labelled):
     numbers = range(51)
-    rows = [f"a.png,word {k},word {k % 50},word {k % 2},word" for k in numbers]
+    image = Image.new("RGB", (16, 16))
+    for k in numbers:
+        image.save(labelled / f"{k}.png")
+    rows = [f"{k}.png,word {k},word {k % 50},word {k % 2},word" for k in numbers]
     table = "\n".join(["file_name,many,fifty,two,one", *rows])
     (labelled / "metadata.csv").write_text(table, encoding="utf-8")
     classes = replace(config, data=labelled, conditional=True).classes
     assert {name: len(words) for name, words in classes.items()} == {"fifty": 50, "two": 2}
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_table_as_people_write_it_is_read(config, labelled, separator, caplog):
+    """Spaces, separators of other languages, decomposed accents, rows that name no picture."""
+    (labelled / "a.png").rename(labelled / unicodedata.normalize("NFD", "ä.png"))
+    cells = [
+        ["file_name", " fur ", "mouth", "id"],
+        ["ä.png", "white ", "open", "1"],
+        ["b.png", " white", "shut", "2"],
+        ["c.png", "black", "left", "7"],
+        ["gone.png", "blue", "", "9"],
+    ]
+    text = "\r\n" + "\r\n".join(separator.join(row) for row in cells)
+    (labelled / "metadata.csv").write_text(text, encoding="utf-8")
+    conditional = replace(config, data=labelled, conditional=True)
+    assert conditional.classes == {"fur": ["black", "white"], "mouth": ["left", "open", "shut"]}
+    with caplog.at_level(logging.INFO, "tigerdiff"):
+        found = load_examples(conditional, progress=False)
+    assert sorted(found.labels.tolist()) == [[-1, -1], [-1, -1], [0, 0], [1, 1], [1, 2]]
+    for said in (
+        "fur: black 1, white 2, left open 2",
+        "has no row for 2 of 5 pictures",
+        "has 1 rows too many, such as gone.png",
+    ):
+        assert said in caplog.text
+
+
 def test_a_folder_without_attributes_is_refused_in_one_sentence(config, labelled, tmp_path):
-    needs = r"conditional needs a table .*metadata\.csv with .* 2 to 50 different words"
+    needs = r"metadata\.csv: conditional needs such a table, with a column file_name and .* fur "
     table = labelled / "metadata.csv"
-    for text in ("file_name,fur\na.png,white\n", "fur\nwhite\nblack\n", "", None):
+    for text, words in {
+        "file_name,fur\na.png,white\n": "needs a column of 2 to 50 .* has fur \\(1 different\\)$",
+        "file_name,id\na.png,1\nb.png,2\n": "not only numbers: .* has id \\(2 different\\)$",
+        "fur\nwhite\nblack\n": needs + r"\(columns found: fur\)$",
+        "File_Name,fur\na.png,white\n": needs + r"\(columns found: File_Name, fur\)$",
+        "": needs + r"\(columns found: none\)$",
+        "file_name,fur\nA.png,white\nB.png,black\n": "names no .* it has A.png, the folder a.png$",
+        None: needs + r"\(columns found: none\)$",
+    }.items():
         table.unlink() if text is None else table.write_text(text)
-        with pytest.raises(ValueError, match=needs):
+        with pytest.raises(ValueError, match=words):
             replace(config, data=labelled, conditional=True)
     table.write_bytes("file_name,fur\na.png,weiß\nb.png,x\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"metadata\.csv is not in UTF-8"):
         replace(config, data=labelled, conditional=True)
-    table.write_text("file_name,fur\nx.png,white\ny.png,black\n")
-    with pytest.raises(ValueError, match="names no picture that is in"):
-        next(train(replace(config, data=labelled, conditional=True)))
     table.write_text("file_name,fur\na.png,white\nb.png,black\n")
     (labelled / "a.png").write_bytes(b"torn")
     found = load_examples(replace(config, data=labelled, conditional=True), progress=False)

@@ -199,7 +199,7 @@ def test_a_resumed_run_takes_what_may_change(config, images):
     assert record.learning_rate == 1e-4
     log = config.out / "log.txt"
     assert log.read_text() == ""
-    list(train(replace(config, data=images.flip(0), resume=True)))
+    list(train(replace(config, data=images.flip(0), steps=5, resume=True)))
     assert "data holds 12 images as before, but other ones" in log.read_text()
     list(train(replace(config, data=images[:5], steps=6, resume=True)))
     assert "data holds 5 images now and held 12 before" in log.read_text()
@@ -213,6 +213,63 @@ def test_resume_refuses_classes_in_another_order(config):
     with pytest.raises(ValueError, match="^classes is .* but the run in .* has"):
         next(train(replace(labelled, steps=6, resume=True, classes=turned)))
     assert len(list(train(replace(labelled, steps=6, resume=True)))) == 2
+
+
+def test_resume_says_whether_the_run_was_conditional(config):
+    labelled = replace(config, classes={"a": ["x", "y"]}, labels=torch.zeros(12, 1).long())
+    list(train(labelled))
+    with pytest.raises(ValueError, match="is conditional: resume with conditional$"):
+        next(train(replace(config, steps=6, resume=True)))
+    list(train(replace(config, out=config.out / "b")))
+    with pytest.raises(ValueError, match="is unconditional: resume without conditional$"):
+        next(train(replace(labelled, out=config.out / "b", steps=6, resume=True)))
+
+
+def test_resume_names_other_labels(config):
+    labels = torch.zeros(12, 1).long()
+    labelled = replace(config, classes={"a": ["x", "y"]}, labels=labels)
+    list(train(labelled))
+    log = config.out / "log.txt"
+    list(train(replace(labelled, labels=1 - labels, steps=5, resume=True)))
+    assert "data holds 12 images as before, but with other labels" in log.read_text()
+
+
+def test_resume_with_fewer_steps_than_are_done_is_refused(config):
+    list(train(config))
+    before = (config.out / "config.json").read_bytes()
+    with pytest.raises(ValueError, match="^steps is 2, counted from the very start, .* at step 4"):
+        next(train(replace(config, steps=2, resume=True)))
+    assert (config.out / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("config.json", '{"my": 1}'), ("log.csv", "date,kg\n2024,5\n")]
+)
+def test_what_is_not_of_a_run_is_not_replaced(config, name, text):
+    config.out.mkdir()
+    (config.out / name).write_text(text)
+    with pytest.raises(FileExistsError, match=f"{name} is not of a run: choose another out"):
+        next(train(config))
+    assert (config.out / name).read_text() == text and not (config.out / "log.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace(b"3,", b"x,"),
+        lambda text: text.replace(b",", b";"),
+        lambda text: text.replace(b"step", b"st\xe9p"),
+    ],
+)
+def test_a_log_that_a_spreadsheet_has_damaged_is_kept_and_the_run_goes_on(config, damage):
+    list(train(config))
+    damaged = damage((config.out / "log.csv").read_bytes())
+    (config.out / "log.csv").write_bytes(damaged)
+    more = list(train(replace(config, steps=6, resume=True)))
+    assert [record.step for record in more] == [5, 6]
+    assert (config.out / "log-damaged.csv").read_bytes() == damaged
+    assert [step for step, _ in logged(config.out)] == [5, 6]
+    assert "log.csv cannot be read" in (config.out / "log.txt").read_text()
 
 
 def test_a_schedule_that_cannot_be_trained_with_leaves_no_folder(config):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def evaluate_command(
     from tigerdiff.pretrained.load import find_pretrained, read_card
     from tigerdiff.training import stored
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     command, where = typed(["tigerdiff", *sys.argv[1:]]), find_device(device)
     painter = str(where) if where.type == "cuda" else "cpu"
     if checkpoint is not None:
@@ -92,7 +94,9 @@ def evaluate_command(
         training = real.distinct()
         training = training._replace(source=f"{real.source}, as no training pictures were found")
     if same := pictures.shared(shown, real):
-        logger.warning("%d of the pictures are in the reference too: too small a distance", same)
+        logger.warning(
+            "%d of the pictures are in the reference too, so the distances come out too small", same
+        )
     found = results.measure(shown, real, floor, training)
     try:
         stored.write_json(results.provenance(command, seed, where) | found, out)

@@ -78,10 +78,10 @@ def folder_pictures(folder: Path, n: int | None, seed: int, size: int | None = N
         images = images[[i for i, name in enumerate(names) if name not in odd]]
         names = [name for name in names if name not in odd]
     known = read_tigers(folder)
-    if known and not known.keys() >= set(names):
+    if known and (missing := [name for name in names if name not in known]):
         raise ValueError(
-            f"{folder}/metadata.csv has no row for some pictures in {folder}: take away those, or "
-            "the table"
+            f"{folder}/metadata.csv has no row for {len(missing)} of the pictures, such as "
+            f"{missing[0]}: move these, or the table, to another folder"
         )
     tigers = [known[name] for name in names] if known else None
     return Pictures(images, str(folder), tigers).some(n, seed)

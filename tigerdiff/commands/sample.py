@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,12 @@ def sample_command(
     from tigerdiff.pretrained.load import load_pretrained
     from tigerdiff.training.checkpoints import check_picture_name, save_grid
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Check what can fail before the work, not after it.
     words = {"fur": fur, "backdrop": backdrop, "mouth": mouth, "age": age}
-    asked = asked_for({name: word for name, word in words.items() if word}, condition or [])
+    asked = asked_for(
+        {name: word for name, word in words.items() if word is not None}, condition or []
+    )
     check_path("--checkpoint", checkpoint, or_else=" or owner/name on the Hub")
     out, where = check_picture_name(out), find_device(device)
     check_place(out)

@@ -45,6 +45,8 @@ def train_command(**options: Any) -> None:
     (each step) and log.txt (each file that was skipped, and why). Ctrl-C saves
     a checkpoint and says how to resume.
     """  # noqa: D301 - the \b keeps typer from joining the lines
+    import tigerdiff.training.loop  # noqa: F401 - all that is slow
+
     on_ending(signal.default_int_handler)
     first = os.environ.get("RANK", "0") == "0"  # of several processes only this one prints
     logging.basicConfig(format="%(message)s")

@@ -2,13 +2,24 @@
 
 import csv
 import io
+import logging
+import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from tigerdiff.data.files import find_pictures
+
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|nan", re.IGNORECASE)
 WORDS = range(2, 51)  # how many different ones make a column of metadata.csv an attribute
+
+
+logger = logging.getLogger(__name__)
+composed = partial(unicodedata.normalize, "NFC")  # a Mac stores accents apart from their letters
 
 
 def read_text(path: Path) -> str:
@@ -24,7 +35,10 @@ def table_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
     Raise ValueError if it is not in UTF-8, or is no table.
     """
-    table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    text = read_text(path).lstrip("\r\n")
+    # In some languages spreadsheets write semicolons.
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         for row in table:
             yield table.line_num, row
@@ -32,53 +46,70 @@ def table_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise ValueError(f"{path} is no table: save it anew as CSV ({error})") from error
 
 
-def described_pictures(folder: Path) -> list[dict[str, str]]:
-    """Return the rows of a folder's metadata.csv that name a file; none if there is no table."""
-    return [row for _, row in table_rows(folder / "metadata.csv") if row.get("file_name")]
+def described_pictures(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of a folder's metadata.csv by the file that each names; the last one counts.
+
+    Names are in Unicode's composed form, and cells without spaces around them. Raise ValueError if
+    there is no table, or no column file_name in it.
+    """
+    path = folder / "metadata.csv"
+    needs = f"{path}: conditional needs such a table, with a column file_name and others like fur"
+    rows = [
+        {name.strip(): cell.strip() for name, cell in row.items() if name and cell}
+        for _, row in table_rows(path)
+    ]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    if "file_name" not in columns:
+        raise ValueError(f"{needs} (columns found: {', '.join(columns) or 'none'})")
+    return {composed(row["file_name"]): row for row in rows if "file_name" in row}
 
 
 def read_classes(folder: Path) -> dict[str, list[str]]:
     """Return the attributes in a folder's metadata.csv: columns with 2 to 50 different words.
 
-    The columns file_name and text are none, nor are columns of numbers; an empty cell is no word.
-    Raise ValueError if there is no table, or no such column in it.
+    Rows that name no picture in the folder do not count. The columns file_name and text are none,
+    nor are columns of numbers; an empty cell is no word. Raise ValueError if there is no table, it
+    names no picture, or has no such column.
     """
-    rows = described_pictures(folder)
-    classes = {}
-    for name in rows[0] if rows else ():
-        if name not in ("file_name", "text", "", None):
-            words = sorted({row[name] for row in rows} - {"", None})
-            if len(words) in WORDS and not any(map(is_number, words)):
-                classes[name] = words
+    path, known = folder / "metadata.csv", described_pictures(folder)
+    there = [composed(name) for name in find_pictures(folder)[0]]
+    if not (rows := [known[name] for name in there if name in known]):
+        named = f"it has {next(iter(known), 'no row')}, the folder {next(iter(there), 'none')}"
+        raise ValueError(f"{path} names no picture that is in {folder}: {named}")
+    columns: dict[str, set[str]] = {}
+    for name, word in (cell for row in rows for cell in row.items()):
+        if name not in ("file_name", "text"):
+            columns.setdefault(name, set()).add(word)
+    classes = {
+        name: sorted(words)
+        for name, words in columns.items()
+        if len(words) in WORDS and not all(map(NUMBER.fullmatch, words))
+    }
+    found = ", ".join(f"{x} ({len(columns[x])} different)" for x in columns if x not in classes)
+    rule = f"{WORDS[0]} to {WORDS[-1]} different words, and not only numbers"
     if not classes:
-        raise ValueError(
-            f"conditional needs a table {folder / 'metadata.csv'} with a column file_name and a "
-            f"column of {WORDS[0]} to {WORDS[-1]} different words, such as fur: there is none"
-        )
+        raise ValueError(f"conditional needs a column of {rule}: {path} has {found or 'none'}")
+    if found:
+        logger.info("%s: left out %s, as they have not %s", path, found, rule)
     return classes
 
 
-def is_number(word: str) -> bool:
-    """Say whether a word is a number."""
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
 def read_labels(folder: Path, classes: Mapping[str, Sequence[str]], names: Sequence[str]) -> Tensor:
-    """Return the labels of the named pictures of a folder, int64 (N, A).
+    """Return the labels of the named pictures of a folder, int64 (N, A), and log what was found.
 
-    -1 is where the table has no row for a picture, or an empty cell. Raise ValueError if it
-    names none of the pictures.
+    -1 is where the table has no row for a picture, or an empty cell.
     """
-    known = {row["file_name"]: row for row in described_pictures(folder)}
-    if not known.keys() & set(names):
-        raise ValueError(f"{folder / 'metadata.csv'} names no picture that is in {folder}")
-    rows = [known.get(file, {}) for file in names]
+    path, known = folder / "metadata.csv", described_pictures(folder)
+    rows = [known.get(composed(file), {}) for file in names]
     labels = [
         [list(words).index(row[name]) if row.get(name) in words else -1 for row in rows]
         for name, words in classes.items()
     ]
+    for (name, words), found in zip(classes.items(), labels):
+        counts = ", ".join(f"{word} {found.count(i)}" for i, word in enumerate(words))
+        logger.info("%s: %s, left open %d", name, counts, found.count(-1))
+    if missing := sum(not row for row in rows):
+        logger.warning("%s has no row for %d of %d pictures", path, missing, len(rows))
+    if unused := sorted(known.keys() - set(map(composed, names))):
+        logger.warning("%s has %d rows too many, such as %s", path, len(unused), unused[0])
     return torch.tensor(labels).T

@@ -1,5 +1,6 @@
 """How much of what is drawn is real, and how much of what is real is drawn."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -45,14 +46,8 @@ def precision_recall(
 
 def share_inside(points: Tensor, centres: Tensor, k: int) -> float:
     """Return the share of points (N, D) that a ball around one of the centres (M, D) holds."""
-    radius = torch.cat(
-        [
-            torch.cdist(part, centres, compute_mode=EXACT).kthvalue(k + 1, dim=1).values
-            for part in centres.split(BATCH)
-        ]
-    )  # k + 1, as the nearest is the centre itself
-    held = [
-        (torch.cdist(part, centres, compute_mode=EXACT) <= radius).any(1)
-        for part in points.split(BATCH)
-    ]
-    return torch.cat(held).sum().item() / len(points)
+    away = partial(torch.cdist, x2=centres, compute_mode=EXACT)
+    # The nearest is the centre itself.
+    radius = torch.cat([away(x).kthvalue(k + 1, dim=1).values for x in centres.split(BATCH)])
+    held = torch.cat([(away(x) <= radius).any(1) for x in points.split(BATCH)])
+    return held.sum().item() / len(points)

@@ -52,8 +52,8 @@ SENTENCES: tuple[tuple[type[Exception], type[Exception], str], ...] = (
     (RevisionNotFoundError, ValueError,
      "{} has no revision {!r}: name one of its branches, tags or commits"),
     (LocalEntryNotFoundError, ConnectionError,
-     "{} is no folder here and, at revision {!r}, not in the cache of the Hub, which was not "
-     "reached: check the name, or go online"),
+     "there is no folder {} here, and the Hugging Face Hub could not be asked for a model of that "
+     "name (revision {!r}): check the spelling, or go online"),
     (HfHubHTTPError, PermissionError,
      "the Hub does not let you have {}: log in with hf auth login, or out with hf auth logout"),
 )  # fmt: skip

@@ -104,16 +104,18 @@ def save_pretrained(
     Raises:
         ValueError: a weight is not finite in float16, there is no such schedule, or the card
             cannot be written as JSON.
+        FileExistsError: the folder is that of a run.
     """
     check_kind("model", model, UNet)
     check_kind("card", card, dict, type(None))
     T = whole_number("T", T, 1)
+    if ((folder := check_path("folder", folder)) / "checkpoints").is_dir():
+        raise FileExistsError(f"{folder} holds a run: choose another folder, like exported/tigers")
     runs.make_schedule(schedule, T)  # refuse what could not be read back
     try:
         json.dumps(card)
     except (TypeError, ValueError) as error:
         raise ValueError(f"card must hold numbers, words, lists and dicts: {error}") from None
-    folder = check_path("folder", folder)
     tensors = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
     for name, _ in model.named_parameters():  # buffers keep their precision
         tensors[name] = tensors[name].half()

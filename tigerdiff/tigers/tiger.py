@@ -1,6 +1,6 @@
 """The attributes of a painted tiger, and the endless series of tigers that a seed fixes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,15 +18,9 @@ CHOICES = {
     "ears": ("forward", "sideways", "back"),
 }
 RANGES = {
-    "gaze_x": (-1.0, 1.0),
-    "gaze_y": (-1.0, 1.0),
-    "turn": (-1.0, 1.0),
-    "tilt": (-14.0, 14.0),
-    "x": (-0.16, 0.16),
-    "y": (-0.08, 0.12),
-    "scale": (0.68, 1.05),
-    "light": (-70.0, 70.0),
-}
+    "gaze_x": (-1.0, 1.0), "gaze_y": (-1.0, 1.0), "turn": (-1.0, 1.0), "tilt": (-14.0, 14.0),
+    "x": (-0.16, 0.16), "y": (-0.08, 0.12), "scale": (0.68, 1.05), "light": (-70.0, 70.0),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,7 +75,7 @@ class Tiger:
                 raise ValueError(f"{name} must be one of {listed} (got {getattr(self, name)!r})")
         for name, (low, high) in RANGES.items():
             rule = f"a number from {low:g} to {high:g}"
-            value = real_number(name, getattr(self, name), rule, _between(low, high))
+            value = real_number(name, getattr(self, name), rule, lambda x: low <= x <= high)  # noqa: B023
             # Equal tigers are written the same way: 1 becomes 1.0, and -0.0 becomes 0.0.
             object.__setattr__(self, name, value + 0.0)
         for name in ("stripes", "scene"):
@@ -90,11 +84,6 @@ class Tiger:
         if (self.backdrop == "night") != (self.daytime == "night"):
             need = "daytime must be 'night' with the backdrop 'night' and no other"
             raise ValueError(f"{need} (got {self.daytime!r} with {self.backdrop!r})")
-
-
-def _between(low: float, high: float) -> Callable[[float], bool]:
-    """Return a function that says whether a number is in the range."""
-    return lambda x: low <= x <= high
 
 
 def series(n: int, seed: int = 0, *, start: int = 0) -> list[Tiger]:

@@ -4,6 +4,7 @@ Weights and the optimiser's moments are safetensors, the rest is JSON: nothing i
 """
 
 import errno
+import io
 import json
 import math
 import os
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tigerdiff.checks import check_path, whole_number
+from tigerdiff.data.files import replacing
 from tigerdiff.diffusion import NoiseSchedule, make_schedule
 from tigerdiff.training.ema import EMA
 from tigerdiff.training.stored import damage_named, read_json, set_weights
@@ -181,7 +184,9 @@ def find_checkpoint(path: str | Path) -> Path:
         raise FileNotFoundError(f"{path} does not exist: name a run's folder, like runs/tigers")
     if len(missing) < len(FILES):
         raise FileNotFoundError(f"{path} is not a complete checkpoint: {missing[0]} is missing")
-    raise FileNotFoundError(f"{path} holds no complete checkpoint (checkpoints/step-...)")
+    raise FileNotFoundError(
+        f"{path} holds no complete checkpoint (checkpoints/step-...): name another run's folder"
+    )
 
 
 def complete_checkpoints(out: str | Path) -> list[Path]:
@@ -204,8 +209,10 @@ def save_grid(images: Tensor, path: Path) -> None:
     """Write uint8 images (N, 3, S, S) as one picture, as near to a square as it gets."""
     from torchvision.utils import save_image
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_image(images / 255, path, nrow=math.ceil(math.sqrt(len(images))))
+    kind, picture = Image.registered_extensions()[path.suffix.lower()], io.BytesIO()
+    save_image(images / 255, picture, kind, nrow=math.ceil(math.sqrt(len(images))))
+    with replacing(path) as part:  # Pillow by itself does not notice a full disk
+        part.write_bytes(picture.getvalue())
 
 
 def check_picture_name(path: str | Path) -> Path:

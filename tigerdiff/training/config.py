@@ -177,15 +177,11 @@ class TrainConfig:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)  # leaves those of the GPUs alone
             return UNet(
-                size=self.image_size,
-                channels=self.channels,
-                multipliers=multipliers,
-                blocks=self.blocks,
+                size=self.image_size, channels=self.channels, multipliers=multipliers,
+                blocks=self.blocks, dropout=self.dropout, prediction=self.prediction,
                 attention=(lowest,) if self.attention is None else self.attention,
-                dropout=self.dropout,
-                prediction=self.prediction,
                 classes=self.classes,
-            )
+            )  # fmt: skip
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step: it rises evenly over the warm-up, then stays."""

@@ -36,6 +36,9 @@ def check_same_run(config: TrainConfig, network: UNet, state: dict[str, Any]) ->
         pairs.append((f"network {name}", network.config.get(name), state["network"].get(name)))
     for name, ours, then in pairs:
         if name not in MAY_CHANGE and in_order(ours) != in_order(then):
+            if name == "classes" and not (ours and then):
+                how = "conditional: resume with" if then else "unconditional: resume without"
+                raise ValueError(f"the run in {config.out} is {how} conditional")
             raise ValueError(
                 f"{name} is {ours!r} but the run in {config.out} has {then!r}: "
                 f"resume with the same {name}, or start a new run in another folder"
@@ -57,39 +60,62 @@ def starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, int
                 f"{config.out} holds a run already ({there[-1].name}): continue with --resume "
                 "(resume=True), or choose another out"
             )
+        check_foreign(Path(config.out))
         return None, 0
     folder = checkpoints.find_checkpoint(config.out)
     state = checkpoints.read_state(folder)
     check_same_run(config, network, state)
+    if state["step"] > config.steps:
+        raise ValueError(
+            f"steps is {config.steps}, counted from the very start, but the run in {config.out} is "
+            f"at step {state['step']} already"
+        )
     return folder, state["step"]
 
 
-def rows_of(table: Path) -> list[list[str]]:
-    """Return the cells of each whole line of a log.csv, without its header; none without a file."""
-    lines = table.read_text(encoding="utf-8").splitlines()[1:] if table.exists() else []
-    return [row for line in lines if len(row := line.split(",")) == 5]
+def check_foreign(out: Path) -> None:
+    """Raise FileExistsError if a config.json or log.csv in a folder is not of a run."""
+    for name, mark in (("config.json", '"image_size"'), ("log.csv", COLUMNS)):
+        path = out / name
+        if path.exists() and mark.encode() not in path.read_bytes():
+            raise FileExistsError(f"{path} is not of a run: choose another out, like runs/tigers")
 
 
-def advice_on_divergence(config: TrainConfig, step: int, saved_loss: float) -> str:
+def rows_of(table: Path) -> list[tuple[int, float, float, str]]:
+    """Return step, loss, seconds and text of each line of a log.csv; none without a file.
+
+    The last line may be half a line, after a power cut. Raise ValueError if it is no such table.
+    """
+    head, *lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else [COLUMNS]
+    if head != COLUMNS:
+        raise ValueError(f"its first line is not {COLUMNS}")
+    rows = []
+    for line in lines:
+        try:
+            step, loss, _, _, seconds = line.split(",")
+            rows.append((int(step), float(loss), float(seconds), line))
+        except ValueError:
+            if line is not lines[-1]:
+                raise
+    return rows
+
+
+def advice_on_divergence(config: TrainConfig, measured: dict[int, float]) -> str:
     """Return the sentence on a loss that is no longer finite, or whose gradient is not.
 
-    Where the loss of the newest checkpoint is large, that one is ruined too.
+    ``measured`` are the losses of the steps that are not yet in the log, up to the one at fault. A
+    step's loss is that of the weights before it: a checkpoint is ruined if the next loss is large.
     """
     there = checkpoints.complete_checkpoints(config.out)
-    rows = rows_of(Path(config.out) / "log.csv")
-    losses = {int(row[0]): float(row[1]) for row in rows}
-    sound = [x for x in there[:-1] if losses.get(int(x.name[5:]), math.inf) < RUINED]
+    losses = {step: loss for step, loss, *_ in rows_of(Path(config.out) / "log.csv")} | measured
+    sound = [x for x in there if losses.get(int(x.name[5:]) + 1, math.inf) < RUINED]
     lower = f"a lower learning rate than {config.learning_rate:g} (--learning-rate)"
     remedy = f"start again in another folder, with {lower}"
-    if there and saved_loss < RUINED:
-        remedy = f"continue from {there[-1].name} with --resume (resume=True) and {lower}"
-    elif sound:
-        ruined = ", ".join(x.name for x in there[there.index(sound[-1]) + 1 :])
-        remedy = (
-            f"delete {ruined}, which it has ruined, in {there[-1].parent}, then continue from "
-            f"{sound[-1].name} with --resume (resume=True) and {lower}"
-        )
-    return f"the loss or its gradient is no longer finite at step {step}: {remedy}"
+    if sound:
+        remedy = f"continue from {sound[-1].name} with --resume (resume=True) and {lower}"
+        if ruined := ", ".join(x.name for x in there[there.index(sound[-1]) + 1 :]):
+            remedy = f"delete {ruined}, which it has ruined, in {there[-1].parent}, then {remedy}"
+    return f"the loss or its gradient is no longer finite at step {max(measured)}: {remedy}"
 
 
 @contextmanager
@@ -150,19 +176,21 @@ class RunLog:
         self.warnings.setLevel(logging.WARNING)
         logging.getLogger("tigerdiff").addHandler(self.warnings)
 
-    def begin(self, start: int) -> float:
+    def begin(self, start: int) -> None:
         """Open log.csv without the lines after ``start``, which come again, and half a line.
 
-        Returns:
-            The loss in the last line that stays; NaN where there is none.
+        One that cannot be read, as after a spreadsheet has saved it, is kept under another name.
         """
-        kept = [row for row in rows_of(self.path) if int(row[0]) <= start]
-        self.seconds = float(kept[-1][-1]) if kept else 0.0
-        self.loss = float(kept[-1][1]) if kept else math.nan
+        try:
+            kept = [row for row in rows_of(self.path) if row[0] <= start]
+        except ValueError as error:
+            kept, aside = [], self.path.with_name("log-damaged.csv")
+            os.replace(self.path, aside)
+            logger.warning("%s cannot be read (%s): it is now %s", self.path, error, aside.name)
+        self.seconds = kept[-1][2] if kept else 0.0
         with replacing(self.path) as part:
-            part.write_text("\n".join([COLUMNS, *(",".join(row) for row in kept)]) + "\n")
+            part.write_text("\n".join([COLUMNS, *(row[-1] for row in kept)]) + "\n")
         self.table = self.path.open("ab", buffering=0)  # on a full disk nothing waits
-        return self.loss
 
     def write(self, records: Sequence[tuple[int, float, float, float]], seconds: float) -> None:
         """Add (step, loss, images per second, learning rate) of steps that took ``seconds``."""
@@ -172,7 +200,6 @@ class RunLog:
             self.seconds += seconds / len(records)
             lines.append(f"{step},{loss:.6g},{speed:.4g},{learning_rate:.6g},{self.seconds:.3f}\n")
         self.table.write("".join(lines).encode())
-        self.loss = records[-1][1]
 
     def close(self) -> None:
         """Close both files."""

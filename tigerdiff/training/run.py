@@ -113,13 +113,12 @@ class Run:
         self.examples, self.content = examples, examples.content()
         self.stopped, self.whole = False, True  # not whole: while an update is half done
         self.measured: list[Tensor] = []  # loss and gradient norm of the steps not yet logged
-        self.saved_loss = math.nan
         checkpoint, self.step = starting_point(config, network)  # none may have come in between
         self.saved = self.step
         if checkpoint:
             self.restore(checkpoint)
         if log:  # all is in order: only now change what an earlier run has left
-            self.saved_loss = log.begin(self.step)
+            log.begin(self.step)
             write_json(config.to_json(), self.out / "config.json")
         if config.compile:
             network.compile()
@@ -128,15 +127,17 @@ class Run:
             self.examples = examples._replace(images=examples.images.to(self.device))
 
     def restore(self, checkpoint: Path) -> None:
-        """Go back to a checkpoint; warn if the run was trained on other images until then."""
+        """Go back to a checkpoint; warn if the run was trained on other data until then."""
         state = checkpoints.restore(checkpoint, self.network, self.ema, self.optimizer)
         if self.accelerator.scaler and state.get("scaler"):
             self.accelerator.scaler.load_state_dict(state["scaler"])
         then, now = state["images"], self.seen(state["step"])
+        content = self.content or ""
         if then != now:
             logger.warning("data holds %d images now and held %d before", now, then)
-        elif state.get("content", self.content) != self.content:
-            logger.warning("data holds %d images as before, but other ones", now)
+        elif (before := state.get("content") or content) != content:
+            how = "other ones" if before.split()[0] != content.split()[0] else "with other labels"
+            logger.warning("data holds %d images as before, but %s", now, how)
 
     def seen(self, step: int) -> int:
         """Return how many images are trained on in so many steps; painted ones are always new."""
@@ -191,7 +192,8 @@ class Run:
         may_overflow = scaler is not None and scaler.get_scale() >= 1
         for k, (loss, norm) in enumerate(rows, first):
             if not (math.isfinite(loss) and (math.isfinite(norm) or may_overflow)):
-                raise FloatingPointError(advice_on_divergence(self.config, k, self.saved_loss))
+                losses = {first + i: row[0] for i, row in enumerate(rows[: k - first + 1])}
+                raise FloatingPointError(advice_on_divergence(self.config, losses))
             records.append(TrainStep(k, loss, speed, self.config.learning_rate_at(k)))
         if self.log:
             self.log.write(records, seconds)
@@ -219,7 +221,6 @@ class Run:
                 config=self.config.to_json(), images=self.seen(self.step), content=self.content,
                 scaler=scaler.state_dict() if scaler else None, keep_last=self.config.keep_last,
             )  # fmt: skip
-            self.saved_loss = self.log.loss
         self.saved = self.step
 
     def save_interrupted(self) -> None:
