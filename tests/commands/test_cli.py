@@ -612,6 +612,7 @@ def test_version(tigerdiff_says):
 def test_help_gives_each_option_a_group_and_an_example():
     runner = CliRunner(env={"COLUMNS": "200", "TERMINAL_WIDTH": "200", "NO_COLOR": "1"})
     help_ = runner.invoke(app, ["train", "--help"]).output
+    assert re.search(r"--resume +Continue", help_), "a flag takes no value"
     for word in [*cli_options(train_command), NETWORK, OPTIMISATION, FILES]:
         assert word in help_
     assert "tigerdiff train --data photos --steps 5000 --out runs/tigers\n" in re.sub(

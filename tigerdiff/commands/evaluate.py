@@ -42,8 +42,8 @@ def evaluate_command(
     copy. If the folder's metadata.csv has the attributes that were asked for,
     as that of tigerdiff render has, "as asked" is the share that shows them.
 
-    The training pictures are known of a run's folder, and of any other model
-    whose card.json says which painted tigers they were.
+    For a run's folder the training pictures are found again, and so they are
+    for any model whose card.json says which painted tigers it was trained on.
 
     Args:
         images: a folder of pictures to judge.
@@ -53,7 +53,7 @@ def evaluate_command(
         sampler: for ``checkpoint``: how to draw; None: ddim.
         steps: for ``checkpoint``: calls of the network; None: 50.
         n: number of pictures; None: all of ``images``, 2048 of a ``checkpoint``.
-        seed: of the noise that is drawn from, or of the choice where -n is fewer than there are.
+        seed: of the noise that pictures are drawn from; with ``images``, of the choice of -n.
         reference: what to compare with: new painted tigers, or a folder.
         out: the results as JSON, with the command, the seeds and the versions.
         device: where to compute; None: a GPU if there is one.

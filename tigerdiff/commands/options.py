@@ -42,7 +42,7 @@ def with_options(
             option = typer.Option(
                 "-n" if name == "n" else "--" + name.replace("_", "-"),
                 help=in_help(about.get(name, "")),
-                metavar=metavars.get(name),
+                metavar=metavars.get(name, " " if kind == "bool" else None),
                 min=least.get(name),
                 parser=path if kind == "Path" else None,
                 rich_help_panel=headings.get(name),

@@ -43,7 +43,7 @@ class TrainConfig:
         image_size: height and width of the images in pixels; 16 ... 1024 of painted tigers.
         steps: steps of training, counted from the very start of the run.
         batch_size: images per step, over all processes together.
-        learning_rate: of AdamW, after the warm-up.
+        learning_rate: of the optimiser AdamW, reached after the warm-up.
         warmup_steps: steps over which the learning rate rises from 0.
         schedule: how noise grows with time, "linear" or "cosine".
         T: number of noising steps.
@@ -63,7 +63,7 @@ class TrainConfig:
         resume: continue from the newest checkpoint in ``out``.
         conditional: train a network that can be asked for attributes: of painted tigers fur,
             backdrop, mouth and age; of a folder the columns of its metadata.csv that hold
-            2 to 50 different words.
+            2 to 50 different words and not only numbers. A cell may be empty.
         classes: attribute to words that the network is conditioned on; None: unconditional.
         labels: int64 (N, number of attributes), each image's words as indices into ``classes``, -1
             where a word is not known.
