@@ -92,6 +92,6 @@ $(READY): requirements.txt pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv _build build dist tigerdiff.egg-info .pytest_cache .mypy_cache .ruff_cache book/.ruff_cache \
+	rm -rf .venv _build build dist plain tigerdiff.egg-info .pytest_cache .mypy_cache .ruff_cache book/.ruff_cache \
 	  bench/__pycache__
 	find tigerdiff tests tools instructor -name __pycache__ -prune -exec rm -rf {} +

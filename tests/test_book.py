@@ -354,10 +354,11 @@ def test_the_start_page_leads_to_every_chapter(built_book):
 
 @pytest.mark.parametrize("page", CHAPTERS)
 def test_a_chapter_offers_to_run_in_colab_and_binder(page, built_book):
-    url = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
-    slug = url.removeprefix("https://github.com/")
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    place = config["sphinx"]["config"]["plain_notebooks"]
+    slug = config["repository"]["url"].removeprefix("https://github.com/")
     links = [link["href"] for link in soup(built_book / f"{page}.html").select("a[href^=https]")]
-    assert f"https://colab.research.google.com/github/{slug}/blob/notebooks/{page}.ipynb" in links
+    assert f"https://colab.research.google.com/github/{slug}/blob/{place}/{page}.ipynb" in links
     assert any(
         link.startswith(f"https://mybinder.org/v2/gh/{slug}/main") and f"book/{page}.ipynb" in link
         for link in links

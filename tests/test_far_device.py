@@ -179,7 +179,7 @@ def test_a_page_that_would_fail_on_a_gpu_is_found(tmp_path, line, fault):
         "if 0:\n    %pip install tigerdiff\nimport torch\nimport tigerdiff as td",
         "schedule = td.make_schedule('cosine', 50)",
         GOOD.replace("assert False", "T = torch.tensor([3, 9])\nassert False"),
-        f"far = lambda *x: [part.to(settings.device) for part in x]\n{line}",
+        f"far = lambda *x: [part.to(settings.device) for part in x]\nsettings.machine\n{line}",
     ]
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "page.ipynb")

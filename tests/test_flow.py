@@ -247,7 +247,7 @@ def test_arguments_of_the_solvers():
     z = torch.zeros(1, 3, 2, 2)
     with pytest.raises(ValueError, match="^method must be euler, midpoint or heun"):
         td.integrate(lambda x, t: x, z, [1.0, 0.0], method="rk4")
-    words, square, complex_ = ["1", "x"], torch.rand(2, 2), [1.0, 1j]
+    words, square, complex_ = ["1", "0"], torch.rand(2, 2), [1.0, 1j]
     for times in (
         [1.0], [1.0, 1.5], [1000, 500, 0], [1.0, float("nan")], words, square, complex_,
     ):  # fmt: skip

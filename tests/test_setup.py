@@ -341,8 +341,9 @@ def test_workflows_meet_the_oldest_and_the_newest_dependencies_and_publish_the_b
         "actions/deploy-pages"
     ]
     copies = "\n".join(step.get("run", "") for step in book["jobs"]["notebooks"]["steps"])
-    (branch,) = re.findall(r"git push --force origin ([\w-]+)$", copies, re.MULTILINE)
-    assert CONFIG["sphinx"]["config"]["plain_notebooks"] == branch
+    (branch,) = re.findall(r'git push --force "https://\S+" ([\w-]+)$', copies, re.MULTILINE)
+    place = CONFIG["sphinx"]["config"]["plain_notebooks"]
+    assert place == branch or "/" in place, "a frozen version has them in a folder of its tag"
     assert "python tools/plain_notebooks.py plain\n" in copies
 
 

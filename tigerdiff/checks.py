@@ -49,9 +49,8 @@ def check_path(name: str, value: Any, *, or_else: str = "") -> Path:
     try:
         return Path(value).expanduser()
     except RuntimeError:  # of a user who is not known here
-        raise ValueError(
-            f"{name} {value} is in a home folder that is not known here: write the whole path"
-        ) from None
+        need = f"{name} must be in a home folder that is known here (got {value})"
+        raise ValueError(f"{need}: write the whole path") from None
 
 
 def check_model(name: str, value: Any) -> None:

@@ -73,16 +73,13 @@ def integrate(
     if method not in ("euler", "midpoint", "heun"):
         raise ValueError(f"method must be euler, midpoint or heun (got {method!r})")
     check_kind("times", times, list, tuple, Tensor)
-    try:
-        sound = len(times) >= 2 and all(0 <= float(t) <= 1 for t in times)
-    except (TypeError, ValueError, RuntimeError):  # not numbers
-        sound = False
-    if not sound:
+    values = times.tolist() if isinstance(times, Tensor) else times
+    if len(values) < 2 or not all(isinstance(t, Real) and 0 <= t <= 1 for t in values):
         raise ValueError("times must be two or more numbers between 0 (clean) and 1 (noise)")
 
     @torch.no_grad()
     def walk(xt: Tensor) -> Iterator[tuple[float, Tensor]]:
-        for t, t_next in pairwise(map(float, times)):
+        for t, t_next in pairwise(map(float, values)):
             yield t, xt
             h, u = t_next - t, field(xt, xt.new_full(xt.shape[:1], t))
             if method == "midpoint":

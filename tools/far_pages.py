@@ -80,7 +80,9 @@ def played():
             mock.patch.object(
                 td,
                 "settings",
-                lambda cpu=None, gpu=None: SimpleNamespace(device=FAR, **(cpu or {})),
+                lambda cpu=None, gpu=None: SimpleNamespace(
+                    device=FAR, machine="a played GPU", **(cpu or {})
+                ),
             )
         )
         stack.enter_context(mock.patch.object(td, "seeded_generator", on_cpu))

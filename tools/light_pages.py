@@ -26,7 +26,7 @@ SHARED = re.compile(r'(<meta property="og:description" content=")[^"]*')
 TABLE = re.compile(r'<table class="table">.*?</table>', re.DOTALL)
 HEAD = re.compile(r'<th class="head[^"]*">(.*?)</th>', re.DOTALL)
 ROW = re.compile(r"<tr.*?</tr>", re.DOTALL)
-COLAB = re.compile(r'(href="https://colab\.[^"]*/blob/)[^/"]+/book/')  # branch and folder
+COLAB = re.compile(r'(?<=href=")(https://colab\.[^"]*?/blob/)[^"]+?/book/')  # branch and folder
 SEARCH_SCRIPT = "search_sections.js"
 
 
@@ -66,7 +66,8 @@ def lighten_pages(app: Sphinx, error: Exception | None) -> None:
         for path in Path(app.outdir).rglob("*.html"):
             if "_static" not in path.parts:
                 page = path.read_text(encoding="utf-8")
-                page = COLAB.sub(rf"\1{app.config.plain_notebooks}/", lightened(page))
+                place = f"{app.config.plain_notebooks}/"
+                page = COLAB.sub(lambda found, to=place: found[1] + to, lightened(page))
                 path.write_text(page, encoding="utf-8")
 
 

@@ -116,7 +116,7 @@ def plain_text(page: str, text: str, names: Names) -> str:
     Raises:
         ValueError: if the text has a directive that is not known here.
     """
-    text = DIRECTIVE.sub(lambda found: directive(*found.groups(), names), text)
+    text = DIRECTIVE.sub(lambda found: directive(page, *found.groups()[1:], names), text)
     parts = CODE.split(text)
     parts[::2] = [prose(page, part, names) for part in parts[::2]]
     return re.sub(r"\n{3,}", "\n\n", "".join(parts)).strip()
@@ -130,7 +130,7 @@ def prose(page: str, text: str, names: Names) -> str:
     return LINK.sub(lambda found: f"]({address(page, *found.groups(), names)})", text)
 
 
-def directive(_: str, name: str, title: str, options: str, body: str, names: Names) -> str:
+def directive(page: str, name: str, title: str, options: str, body: str, names: Names) -> str:
     """Return what stands for a directive."""
     found = dict(OPTION.findall(options))
     if name in ("exercise-end", "solution-start", "solution-end"):
@@ -145,7 +145,7 @@ def directive(_: str, name: str, title: str, options: str, body: str, names: Nam
     if name == "image":
         return f"![{found['alt']}]({SITE}_images/{Path(title).name})"
     if name == "quiz":
-        return body.strip()
+        return f"{body.strip()} [Open it there.]({SITE}{page}.html#check-yourself)"
     raise ValueError(f"plain_notebooks.py does not know the directive {name!r}")
 
 

@@ -47,6 +47,7 @@ class Quiz(SphinxDirective):
             raise self.error(f"{SOURCE.name} has no quiz {chapter!r}, only {', '.join(quizzes)}")
         self.env.note_dependency(str(SOURCE))
         box = nodes.container(classes=["quiz"])
+        box += nodes.paragraph(text="Each answer shows its feedback when you choose it.")
         for i, question in enumerate(quizzes[chapter], 1):
             box += self.html("<fieldset><legend>")
             box += self.words(f"{i}. {question['question']}")

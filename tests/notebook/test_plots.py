@@ -228,6 +228,7 @@ def test_arrows_start_where_they_should():
         ({"points": CLOUD, "behind": torch.zeros(1, 3)}, r"behind must be \(M, 2\)"),
         ({"points": CLOUD, "paths": torch.zeros(4, 2)}, r"paths must be \(steps, K, 2\)"),
         ({"points": CLOUD, "arrows": [torch.zeros(4, 3)] * 2}, r"arrows must be \(K, 2\) each"),
+        ({"points": CLOUD, "arrows": (CLOUD, CLOUD[1:])}, r"of one shape, \(K, 2\)"),
     ],
 )
 def test_a_wrong_shape_is_named(arguments, words):

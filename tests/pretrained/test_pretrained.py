@@ -473,6 +473,13 @@ def test_a_model_of_the_hub_is_downloaded_once_and_no_other_file(
     assert not fake_hub.asked
 
 
+def test_an_export_does_not_go_into_a_runs_folder(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(FileExistsError, match="holds a run: choose another folder"):
+        save_pretrained(tiny(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+
+
 def test_an_answer_that_is_an_error_is_one_sentence(fake_hub, monkeypatch):
     not_reached = "there is no folder cats/tigers here, and the Hugging Face Hub could not be"
     for error, kind, sentence in (

@@ -224,35 +224,37 @@ def test_a_table_as_people_write_it_is_read(config, labelled, separator, caplog)
         ["file_name", " fur ", "mouth", "id"],
         ["ä.png", "white ", "open", "1"],
         ["b.png", " white", "shut", "2"],
-        ["c.png", "black", "left", "7"],
+        ["c.png", "black", " ", "7"],
+        ["e.png", " ", "left", "12,5" if separator == ";" else "12.5"],
         ["gone.png", "blue", "", "9"],
     ]
-    text = "\r\n" + "\r\n".join(separator.join(row) for row in cells)
+    text = "\r\n".join(separator.join(row) for row in cells)
     (labelled / "metadata.csv").write_text(text, encoding="utf-8")
     conditional = replace(config, data=labelled, conditional=True)
-    assert conditional.classes == {"fur": ["black", "white"], "mouth": ["left", "open", "shut"]}
+    furs, mouths = ["black", "blue", "white"], ["left", "open", "shut"]
+    assert conditional.classes == {"fur": furs, "mouth": mouths}
     with caplog.at_level(logging.INFO, "tigerdiff"):
         found = load_examples(conditional, progress=False)
-    assert sorted(found.labels.tolist()) == [[-1, -1], [-1, -1], [0, 0], [1, 1], [1, 2]]
+    assert sorted(found.labels.tolist()) == [[-1, -1], [-1, 0], [0, -1], [2, 1], [2, 2]]
     for said in (
-        "fur: black 1, white 2, left open 2",
-        "has no row for 2 of 5 pictures",
-        "has 1 rows too many, such as gone.png",
+        "fur: black 1, blue 0, white 2, left open 2",
+        "columns left out: id (5 different)",
+        "has no row for 1 of 5 pictures",
+        "names 1 more that are not used: gone.png",
     ):
         assert said in caplog.text
 
 
 def test_a_folder_without_attributes_is_refused_in_one_sentence(config, labelled, tmp_path):
-    needs = r"metadata\.csv: conditional needs such a table, with a column file_name and .* fur "
+    needs = r"metadata\.csv: conditional needs such a table, with .* fur \(its first line is "
     table = labelled / "metadata.csv"
     for text, words in {
-        "file_name,fur\na.png,white\n": "needs a column of 2 to 50 .* has fur \\(1 different\\)$",
-        "file_name,id\na.png,1\nb.png,2\n": "not only numbers: .* has id \\(2 different\\)$",
-        "fur\nwhite\nblack\n": needs + r"\(columns found: fur\)$",
-        "File_Name,fur\na.png,white\n": needs + r"\(columns found: File_Name, fur\)$",
-        "": needs + r"\(columns found: none\)$",
-        "file_name,fur\nA.png,white\nB.png,black\n": "names no .* it has A.png, the folder a.png$",
-        None: needs + r"\(columns found: none\)$",
+        "file_name,fur\na.png,white\n": r"needs a column of 2 to 50 .* has fur \(1 different\)$",
+        "file_name,id\na.png,1\nb.png,2\n": r"of them a number: .* has id \(2 different\)$",
+        "fur\nwhite\nblack\n": needs + r"'fur'\)$",
+        "File_Name,fur\na.png,white\n": needs + r"'File_Name,fur'\)$",
+        "": needs + r"''\)$",
+        None: needs + r"''\)$",
     }.items():
         table.unlink() if text is None else table.write_text(text)
         with pytest.raises(ValueError, match=words):
@@ -260,6 +262,9 @@ def test_a_folder_without_attributes_is_refused_in_one_sentence(config, labelled
     table.write_bytes("file_name,fur\na.png,weiß\nb.png,x\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"metadata\.csv is not in UTF-8"):
         replace(config, data=labelled, conditional=True)
+    table.write_text("file_name,fur\nA.png,white\nB.png,black\n")
+    with pytest.raises(ValueError, match="the table has A.png, the folder a.png$"):
+        next(train(replace(config, data=labelled, conditional=True)))
     table.write_text("file_name,fur\na.png,white\nb.png,black\n")
     (labelled / "a.png").write_bytes(b"torn")
     found = load_examples(replace(config, data=labelled, conditional=True), progress=False)

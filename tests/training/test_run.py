@@ -234,6 +234,12 @@ def test_resume_names_other_labels(config):
     assert "data holds 12 images as before, but with other labels" in log.read_text()
 
 
+def test_resume_of_photos_with_painted_tigers_warns(config):
+    list(train(replace(config, steps=3)))
+    next(train(replace(config, data="painted", steps=4, resume=True)))
+    assert "data holds 12 images as before, but other ones" in (config.out / "log.txt").read_text()
+
+
 def test_resume_with_fewer_steps_than_are_done_is_refused(config):
     list(train(config))
     before = (config.out / "config.json").read_bytes()
@@ -267,7 +273,7 @@ def test_a_log_that_a_spreadsheet_has_damaged_is_kept_and_the_run_goes_on(config
     (config.out / "log.csv").write_bytes(damaged)
     more = list(train(replace(config, steps=6, resume=True)))
     assert [record.step for record in more] == [5, 6]
-    assert (config.out / "log-damaged.csv").read_bytes() == damaged
+    assert (config.out / "log-damaged-000004.csv").read_bytes() == damaged
     assert [step for step, _ in logged(config.out)] == [5, 6]
     assert "log.csv cannot be read" in (config.out / "log.txt").read_text()
 

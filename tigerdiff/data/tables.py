@@ -12,9 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tigerdiff.data.files import find_pictures
-
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|nan", re.IGNORECASE)
+NUMBER = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+|inf(inity)?)(e[-+]?\d+)?|nan", re.IGNORECASE)
 WORDS = range(2, 51)  # how many different ones make a column of metadata.csv an attribute
 
 
@@ -35,7 +33,7 @@ def table_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
     Raise ValueError if it is not in UTF-8, or is no table.
     """
-    text = read_text(path).lstrip("\r\n")
+    text = read_text(path)
     # In some languages spreadsheets write semicolons.
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
@@ -53,54 +51,54 @@ def described_pictures(folder: Path) -> dict[str, dict[str, str]]:
     there is no table, or no column file_name in it.
     """
     path = folder / "metadata.csv"
-    needs = f"{path}: conditional needs such a table, with a column file_name and others like fur"
     rows = [
-        {name.strip(): cell.strip() for name, cell in row.items() if name and cell}
+        {name.strip(): cell.strip() for name, cell in row.items() if name and cell and cell.strip()}
         for _, row in table_rows(path)
     ]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    if "file_name" not in columns:
-        raise ValueError(f"{needs} (columns found: {', '.join(columns) or 'none'})")
-    return {composed(row["file_name"]): row for row in rows if "file_name" in row}
+    known = {composed(row["file_name"]): row for row in rows if "file_name" in row}
+    if not known:
+        raise ValueError(
+            f"{path}: conditional needs such a table, with a column file_name and others like fur "
+            f"(its first line is {read_text(path).partition(chr(10))[0]!r})"
+        )
+    return known
 
 
 def read_classes(folder: Path) -> dict[str, list[str]]:
     """Return the attributes in a folder's metadata.csv: columns with 2 to 50 different words.
 
-    Rows that name no picture in the folder do not count. The columns file_name and text are none,
-    nor are columns of numbers; an empty cell is no word. Raise ValueError if there is no table, it
-    names no picture, or has no such column.
+    The columns file_name and text are none, nor are columns with a number; an empty cell is no
+    word. Raise ValueError if there is no table, or no such column in it.
     """
-    path, known = folder / "metadata.csv", described_pictures(folder)
-    there = [composed(name) for name in find_pictures(folder)[0]]
-    if not (rows := [known[name] for name in there if name in known]):
-        named = f"it has {next(iter(known), 'no row')}, the folder {next(iter(there), 'none')}"
-        raise ValueError(f"{path} names no picture that is in {folder}: {named}")
     columns: dict[str, set[str]] = {}
-    for name, word in (cell for row in rows for cell in row.items()):
+    for name, word in (cell for row in described_pictures(folder).values() for cell in row.items()):
         if name not in ("file_name", "text"):
             columns.setdefault(name, set()).add(word)
     classes = {
         name: sorted(words)
         for name, words in columns.items()
-        if len(words) in WORDS and not all(map(NUMBER.fullmatch, words))
+        if len(words) in WORDS and not any(map(NUMBER.fullmatch, words))
     }
     found = ", ".join(f"{x} ({len(columns[x])} different)" for x in columns if x not in classes)
-    rule = f"{WORDS[0]} to {WORDS[-1]} different words, and not only numbers"
+    rule = f"{WORDS[0]} to {WORDS[-1]} different words, none of them a number"
     if not classes:
-        raise ValueError(f"conditional needs a column of {rule}: {path} has {found or 'none'}")
+        raise ValueError(f"conditional needs a column of {rule}: {folder} has {found or 'none'}")
     if found:
-        logger.info("%s: left out %s, as they have not %s", path, found, rule)
+        logger.info("columns left out: %s, as they have not %s", found, rule)
     return classes
 
 
 def read_labels(folder: Path, classes: Mapping[str, Sequence[str]], names: Sequence[str]) -> Tensor:
     """Return the labels of the named pictures of a folder, int64 (N, A), and log what was found.
 
-    -1 is where the table has no row for a picture, or an empty cell.
+    -1 is where the table has no row for a picture, or an empty cell. Raise ValueError if it
+    names none of the pictures.
     """
     path, known = folder / "metadata.csv", described_pictures(folder)
     rows = [known.get(composed(file), {}) for file in names]
+    if not any(rows):
+        named = f"the table has {next(iter(known))}, the folder {names[0]}"
+        raise ValueError(f"{path} names no picture that is in {folder}: {named}")
     labels = [
         [list(words).index(row[name]) if row.get(name) in words else -1 for row in rows]
         for name, words in classes.items()
@@ -111,5 +109,5 @@ def read_labels(folder: Path, classes: Mapping[str, Sequence[str]], names: Seque
     if missing := sum(not row for row in rows):
         logger.warning("%s has no row for %d of %d pictures", path, missing, len(rows))
     if unused := sorted(known.keys() - set(map(composed, names))):
-        logger.warning("%s has %d rows too many, such as %s", path, len(unused), unused[0])
+        logger.warning("%s names %d more that are not used: %s ...", path, len(unused), unused[0])
     return torch.tensor(labels).T

@@ -140,7 +140,7 @@ def plot_points(
         ValueError: if a tensor is not of the shape above, naming the argument.
     """
     points, behind, paths = _on_cpu(points), _on_cpu(behind), _on_cpu(paths)
-    places, along = map(_on_cpu, arrows or (None, None))
+    places, along = map(_on_cpu, (None, None) if arrows is None else arrows)
     shapes = dict(points="(N, 2)", behind="(M, 2)", paths="(steps, K, 2)", arrows="(K, 2) each")
     given = {"points": points, "behind": behind, "paths": paths, "arrows": places}
     drawn = {name: x for name, x in given.items() if x is not None}
@@ -149,6 +149,8 @@ def plot_points(
         if x.ndim != 2 + (name == "paths") or x.shape[-1] != 2 or not x.numel():
             raise ValueError(f"{name} must be {shapes[name]}, not {tuple(x.shape)}")
     check_kind("points", points, Tensor)
+    if arrows is not None and getattr(along, "shape", None) != places.shape:
+        raise ValueError("arrows must be two tensors of one shape, (K, 2)")
     if limit is None:
         limit = 1.05 * max(x.abs().max().item() for x in drawn.values())
     figure, axes = _axes(4.2, 4.2)

@@ -63,7 +63,7 @@ class TrainConfig:
         resume: continue from the newest checkpoint in ``out``.
         conditional: train a network that can be asked for attributes: of painted tigers fur,
             backdrop, mouth and age; of a folder the columns of its metadata.csv that hold
-            2 to 50 different words and not only numbers. A cell may be empty.
+            2 to 50 different words, none of them a number. A cell may be empty.
         classes: attribute to words that the network is conditioned on; None: unconditional.
         labels: int64 (N, number of attributes), each image's words as indices into ``classes``, -1
             where a word is not known.

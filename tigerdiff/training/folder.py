@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,16 +68,16 @@ def starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, int
     if state["step"] > config.steps:
         raise ValueError(
             f"steps is {config.steps}, counted from the very start, but the run in {config.out} is "
-            f"at step {state['step']} already"
+            f"at step {state['step']} already: name more steps"
         )
     return folder, state["step"]
 
 
 def check_foreign(out: Path) -> None:
     """Raise FileExistsError if a config.json or log.csv in a folder is not of a run."""
-    for name, mark in (("config.json", '"image_size"'), ("log.csv", COLUMNS)):
+    for name, mark in (("config.json", '"checkpoint_every"'), ("log.csv", COLUMNS)):
         path = out / name
-        if path.exists() and mark.encode() not in path.read_bytes():
+        if path.exists() and (content := path.read_bytes()) and mark.encode() not in content:
             raise FileExistsError(f"{path} is not of a run: choose another out, like runs/tigers")
 
 
@@ -86,7 +86,7 @@ def rows_of(table: Path) -> list[tuple[int, float, float, str]]:
 
     The last line may be half a line, after a power cut. Raise ValueError if it is no such table.
     """
-    head, *lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else [COLUMNS]
+    head, *lines = (table.read_text("utf-8") if table.exists() else "").splitlines() or [COLUMNS]
     if head != COLUMNS:
         raise ValueError(f"its first line is not {COLUMNS}")
     rows = []
@@ -107,7 +107,9 @@ def advice_on_divergence(config: TrainConfig, measured: dict[int, float]) -> str
     step's loss is that of the weights before it: a checkpoint is ruined if the next loss is large.
     """
     there = checkpoints.complete_checkpoints(config.out)
-    losses = {step: loss for step, loss, *_ in rows_of(Path(config.out) / "log.csv")} | measured
+    losses = measured.copy()
+    with suppress(ValueError):  # of a log.csv that a spreadsheet has saved meanwhile
+        losses |= {step: loss for step, loss, *_ in rows_of(Path(config.out) / "log.csv")}
     sound = [x for x in there if losses.get(int(x.name[5:]) + 1, math.inf) < RUINED]
     lower = f"a lower learning rate than {config.learning_rate:g} (--learning-rate)"
     remedy = f"start again in another folder, with {lower}"
@@ -184,7 +186,7 @@ class RunLog:
         try:
             kept = [row for row in rows_of(self.path) if row[0] <= start]
         except ValueError as error:
-            kept, aside = [], self.path.with_name("log-damaged.csv")
+            kept, aside = [], self.path.with_name(f"log-damaged-{start:06d}.csv")
             os.replace(self.path, aside)
             logger.warning("%s cannot be read (%s): it is now %s", self.path, error, aside.name)
         self.seconds = kept[-1][2] if kept else 0.0

@@ -136,7 +136,8 @@ class Run:
         if then != now:
             logger.warning("data holds %d images now and held %d before", now, then)
         elif (before := state.get("content") or content) != content:
-            how = "other ones" if before.split()[0] != content.split()[0] else "with other labels"
+            same = before.partition(" ")[0] == content.partition(" ")[0]
+            how = "with other labels" if same else "other ones"
             logger.warning("data holds %d images as before, but %s", now, how)
 
     def seen(self, step: int) -> int:
