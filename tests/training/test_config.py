@@ -230,11 +230,11 @@ def test_a_table_as_people_write_it_is_read(config, labelled, separator, caplog)
     ]
     text = "\r\n".join(separator.join(row) for row in cells)
     (labelled / "metadata.csv").write_text(text, encoding="utf-8")
-    conditional = replace(config, data=labelled, conditional=True)
+    with caplog.at_level(logging.INFO, "tigerdiff"):
+        conditional = replace(config, data=labelled, conditional=True)
+        found = load_examples(conditional, progress=False)
     furs, mouths = ["black", "blue", "white"], ["left", "open", "shut"]
     assert conditional.classes == {"fur": furs, "mouth": mouths}
-    with caplog.at_level(logging.INFO, "tigerdiff"):
-        found = load_examples(conditional, progress=False)
     assert sorted(found.labels.tolist()) == [[-1, -1], [-1, 0], [0, -1], [2, 1], [2, 2]]
     for said in (
         "fur: black 1, blue 0, white 2, left open 2",
