@@ -96,7 +96,8 @@ def test_a_solution_is_folded_down_to_the_next_exercise(page):
          "<details>\n<summary>Answer</summary>\n\nNo.\n\n</details>"),
         (":::{admonition} A\n:class: warning\n\nb\n\nc\n:::", "> **A**\n>\n> b\n>\n> c"),
         (":::{quiz} 05_ddim\nIn the book.\n:::",
-         f"In the book. [Open it there.]({plain_notebooks.SITE}deeper/x.html#check-yourself)"),
+         f"[This chapter's page]({plain_notebooks.SITE}deeper/x.html#check-yourself) has questions "
+         "with feedback."),
         ("```{image} _static/a.svg\n:alt: An A\n```",
          f"![An A]({plain_notebooks.SITE}_images/a.svg)"),
         ("```{exercise-start} Do it\n:label: task\n```\nNow.\n```{exercise-end}\n```",

@@ -145,7 +145,9 @@ def directive(page: str, name: str, title: str, options: str, body: str, names: 
     if name == "image":
         return f"![{found['alt']}]({SITE}_images/{Path(title).name})"
     if name == "quiz":
-        return f"{body.strip()} [Open it there.]({SITE}{page}.html#check-yourself)"
+        return (
+            f"[This chapter's page]({SITE}{page}.html#check-yourself) has questions with feedback."
+        )
     raise ValueError(f"plain_notebooks.py does not know the directive {name!r}")
 
 
