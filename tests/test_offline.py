@@ -111,7 +111,7 @@ def test_one_command_installs_from_the_wheels_alone(unpacked):
     shutil.rmtree(unpacked / "course/.venv")
     done = install(unpacked)
     assert done.returncode != 0
-    assert "The wheels were not installed. Is the archive whole" in done.stderr
+    assert "The wheels were not installed" in done.stderr
 
 
 @pytest.mark.parametrize("key", ["python", "system"])

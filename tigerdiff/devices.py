@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 
 import torch
 
@@ -23,7 +24,7 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
     there_is_one = torch.accelerator.is_available()
     here = torch.accelerator.current_accelerator() if there_is_one else None
     if name is None:
-        return here or torch.device("cpu")
+        return here if here and computes(here) else torch.device("cpu")
     there = ["cpu"]
     if here:
         numbers = range(torch.accelerator.device_count())
@@ -34,6 +35,13 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
             return torch.device(name)
     listed = ", ".join(there)
     raise ValueError(f"device must be one that this machine has: {listed} (got {name!r})")
+
+
+def computes(device: torch.device) -> bool:
+    """Say whether a device can add: torch finds cards, too, that it is not built for."""
+    with contextlib.suppress(RuntimeError):
+        return bool(torch.ones(1, device=device).sum() == 1)
+    return False
 
 
 def has_bfloat16(device: torch.device | str | None = None) -> bool:
@@ -72,7 +80,10 @@ def memory_of(device: torch.device) -> tuple[int, int]:
     import psutil  # a dependency of accelerate
 
     memory = psutil.virtual_memory()
-    return memory.available, memory.total
+    total = memory.total
+    with contextlib.suppress(OSError, ValueError):  # a container's limit, which psutil cannot see
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(memory.available, total), total
 
 
 def precision_on(device: torch.device) -> str:

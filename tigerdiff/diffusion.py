@@ -245,11 +245,7 @@ def to_target(
 
 
 def posterior(
-    schedule: NoiseSchedule,
-    x0: Tensor,
-    xt: Tensor,
-    t: Tensor | int,
-    t_prev: Tensor | int,
+    schedule: NoiseSchedule, x0: Tensor, xt: Tensor, t: Tensor | int, t_prev: Tensor | int
 ) -> tuple[Tensor, Tensor]:
     """Compute mean and variance of x at the earlier time t_prev, given x0 and xt: a Gaussian.
 

@@ -35,7 +35,8 @@ BUILD = ROOT / "_build"
 CACHE = BUILD / ".jupyter_cache"
 STATUS = "status"  # shows what the others cost, so it comes last
 CELL_SECONDS = 1800  # slow is better than dead
-AT_ONCE = min(4, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
+CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+AT_ONCE = min(4, CORES)
 
 
 def listed_pages(toc: dict) -> list[str]:
@@ -71,7 +72,7 @@ def kernel_environment(folder: Path, meter: Path, check: bool) -> dict[str, str]
     startup = folder / "ipython/profile_default/startup"
     if not startup.exists():
         shutil.copytree(ROOT / "tools/kernel", startup)
-    threads = max(1, (os.cpu_count() or 1) // AT_ONCE)
+    threads = CORES // AT_ONCE
     found = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"} | os.environ
     found |= {"IPYTHONDIR": str(folder / "ipython"), "TIGERDIFF_METER": str(meter)}
     if check:

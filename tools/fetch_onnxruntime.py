@@ -9,6 +9,7 @@ import base64
 import hashlib
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -58,8 +59,10 @@ def unpacked(folder: Path, name: str, version: str, sha512: str) -> Path:
         raise ValueError(f"{archive.name} is damaged (its SHA-512 is {found}): try again")
     target = folder / f"{name}-{version}"
     if not target.exists():
-        with tarfile.open(archive) as tar:
-            tar.extractall(target, filter="data")
+        with tarfile.open(archive) as tar, tempfile.TemporaryDirectory(dir=folder) as part:
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Debian 12 has none
+            tar.extractall(Path(part) / "whole")
+            (Path(part) / "whole").rename(target)  # only once all of it is there
     return target / "package"
 
 

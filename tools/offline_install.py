@@ -42,7 +42,7 @@ def main():
     options = ["--no-index", "--find-links", str(HERE / "wheels"), "-r", "requirements.txt"]
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if subprocess.call([*command, *options], cwd=str(course), env=clean) != 0:
-        sys.exit("The wheels were not installed. Is the archive whole, and is the disk full?")
+        sys.exit("The wheels were not installed, for the reason that pip gives above.")
     (course / ".venv/.ready").touch()  # make installs nothing more
     print("Installed. The book to read:  {}".format(HERE / "book/index.html"))
     print(f"The notebooks:  cd {course} && .venv/bin/jupyter lab book")

@@ -289,7 +289,7 @@ def restore(path: Path, network: nn.Module, ema: EMA, optimizer: torch.optim.Opt
             value = parts["optimizer"][f"{k} {name}"]
             if name != "step":  # in the weight's memory layout, as AdamW made it
                 value = torch.empty_like(weight, requires_grad=False).copy_(value)
-            optimizer.state[weight][name] = value.to(weight.device)
+            optimizer.state[weight][name] = value.to(weight.device, copy=True)  # not the file's
 
 
 def export(pipeline: StableDiffusionPipeline, card: dict) -> None:

@@ -508,7 +508,7 @@ def test_a_missing_accelerate_is_one_sentence(photos, tmp_path, tigerdiff_says, 
     monkeypatch.setitem(sys.modules, "accelerate", None)
     code, _, err = tigerdiff_says("train", "--data", photos, "--out", tmp_path / "run", *TINY)
     assert code == 1
-    assert "pip install 'tigerdiff[train]'" in one_sentence(err)
+    assert 'pip install "tigerdiff[train]"' in one_sentence(err)
 
 
 def test_a_full_gpu_is_one_sentence(finished, tigerdiff_says, monkeypatch, tmp_path):

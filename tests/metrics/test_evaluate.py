@@ -4,9 +4,9 @@ import json
 import re
 import shutil
 import sys
-import tempfile
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import torch
@@ -369,13 +369,13 @@ def test_a_network_smaller_than_tigers_are_painted_is_said_before_the_work(
 
 
 def test_an_out_that_cannot_be_written_to_is_said_before_the_work(evaluate, tigers, monkeypatch):
-    def refused(**_):
+    def refused(path):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(_pictures, "folder_pictures", None)
     folder = evaluate("--images", tigers, "--out", tigers)
     assert folder == f"tigerdiff: {tigers} is a folder: choose another --out"
-    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    monkeypatch.setattr(Path, "touch", refused)
     said = evaluate("--images", tigers, "--out", "here.json")
     assert said.endswith("cannot be written to (Permission denied): choose another --out")
 

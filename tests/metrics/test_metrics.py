@@ -465,7 +465,7 @@ def test_inception_without_torchmetrics_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     _inception.inception.cache_clear()
     a = noise_pictures(4, 0, size=8)
-    with pytest.raises(ImportError, match=r"needs torch_fidelity: pip install 'tigerdiff\[incepti"):
+    with pytest.raises(ImportError, match=r'needs torch_fidelity: pip install "tigerdiff\[incepti'):
         frechet_distance(a, a, features="inception")
 
 

@@ -353,7 +353,7 @@ def test_what_is_not_installed_is_one_sentence(missing, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError) as raised:
         load_pipeline("mini", "cpu")
-    assert str(raised.value).endswith("): pip install 'tigerdiff[course]'")
+    assert str(raised.value).endswith('): pip install "tigerdiff[course]"')
     assert missing in str(raised.value)
 
 

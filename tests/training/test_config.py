@@ -330,7 +330,7 @@ def test_what_the_machine_lacks_is_said_before_the_work(config, monkeypatch, tmp
     with pytest.raises(FileNotFoundError, match=r"compile needs a C\+\+ compiler, .*--compile"):
         next(train(replace(config, out=tmp_path / "new", compile=True)))
     monkeypatch.setitem(sys.modules, "accelerate", None)
-    with pytest.raises(ImportError, match=r"pip install 'tigerdiff\[train\]'"):
+    with pytest.raises(ImportError, match=r'pip install "tigerdiff\[train\]"'):
         next(train(config))
 
 

@@ -58,13 +58,13 @@ def killed_run():
 
     def work():
         if len(moments) < int(sys.argv[2]) and len(moments) % 4 == 0:
-            save = checkpoints.save_file
+            save = checkpoints.save
 
             def dies(*arguments):  # within a checkpoint, however quick the disk is
                 save(*arguments)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-            checkpoints.save_file = dies
+            checkpoints.save = dies
         resume = bool(checkpoints.complete_checkpoints(out))
         for _ in loop.train(TrainConfig(images, out, steps=5 * int(sys.argv[2]), checkpoint_every=2,
                                         resume=resume, **common)):

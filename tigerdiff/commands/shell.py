@@ -9,7 +9,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,9 @@ def on_ending(handler: Callable[..., Any]) -> None:
             signal.signal(number, handler)
 
 
+CLOSED = ("nt", errno.EINVAL)  # what Windows says of a closed pipe
+
+
 class Listener(io.FileIO):
     """A terminal or a pipe: once it is closed, what is written to it is dropped."""
 
@@ -37,7 +39,7 @@ class Listener(io.FileIO):
         try:
             return super().write(text)
         except OSError as error:
-            if error.errno not in (errno.EIO, errno.EPIPE):
+            if error.errno not in (errno.EIO, errno.EPIPE) and (os.name, error.errno) != CLOSED:
                 raise
             return len(text)
 
@@ -67,7 +69,9 @@ def check_place(out: Path) -> None:
         raise IsADirectoryError(f"{out} is a folder: choose another --out")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out.parent).close()  # what the system says of rights may be more
+        # What the system says of rights may be more; tempfile asks Windows for ever.
+        (probe := out.with_name(f"{out.name}.{os.getpid()}.part")).touch()
+        probe.unlink()
     except (FileExistsError, NotADirectoryError):
         raise NotADirectoryError(f"{out.parent} is no folder: choose another --out") from None
     except OSError as error:

@@ -245,11 +245,11 @@ def read_cache(path: Path) -> tuple[Tensor, dict[str, str], dict[str, str]] | No
 def write_cache(path: Path, images: Tensor, **notes: dict[str, str]) -> None:
     """Keep pictures and notes about their files; log a warning if that fails."""
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     try:
         with replacing(path) as part:
-            save_file({"images": images}, part, {"notes": json.dumps(notes)})
+            part.write_bytes(save({"images": images}, {"notes": json.dumps(notes)}))
     except (SafetensorError, OSError) as error:
         logger.warning("the decoded photos could not be kept in %s: %s", path.parent, error)
 

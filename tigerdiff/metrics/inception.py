@@ -26,7 +26,7 @@ def inception(device: torch.device) -> Callable[[Tensor], Tensor]:
         import torch_fidelity  # noqa: F401  (torchmetrics needs it and imports without it)
         from torchmetrics.image.fid import NoTrainInceptionV3
     except ImportError as error:
-        remedy = "pip install 'tigerdiff[inception]'"
+        remedy = 'pip install "tigerdiff[inception]"'
         raise ImportError(f"features='inception' needs {error.name}: {remedy}") from error
     # torch-fidelity unpickles whatever is in its file, so it gets one that we wrote.
     safe: Any = io.BytesIO()  # taken for a path

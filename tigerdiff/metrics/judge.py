@@ -59,7 +59,8 @@ class Judge(nn.Module):
         """Return whitened features (N, 128) of pictures (N, 3, H, W), uint8 or float in [-1, 1]."""
         x = images if images.is_floating_point() else to_float(images)
         if x.shape[-2:] != (SIZE, SIZE):
-            x = F.interpolate(x, (SIZE, SIZE), mode="bilinear", antialias=True)
+            shrinks = max(x.shape[-2:]) > SIZE  # else the same, and gradients work on older MPS
+            x = F.interpolate(x, (SIZE, SIZE), mode="bilinear", antialias=shrinks)
         early = self.early(x)
         middle = self.middle(early)
         late = self.late(middle).flatten(1)

@@ -37,9 +37,9 @@ DOWNLOAD = """
 import json, sys
 from huggingface_hub import snapshot_download
 try:
-    print(snapshot_download(**json.loads(sys.argv[1])))
+    print(json.dumps(snapshot_download(**json.loads(sys.argv[1]))))
 except Exception as error:
-    sys.exit(print(str(error).strip().partition("\\n")[0]) or 1)
+    sys.exit(print(json.dumps(str(error).strip().partition("\\n")[0])) or 1)
 """
 # What the Hub's errors mean, and what to do; the first that fits.
 SENTENCES: tuple[tuple[type[Exception], type[Exception], str], ...] = (
@@ -64,13 +64,9 @@ Before = Callable[[dict[str, int], str], None]
 
 
 def fetch(
-    repo_id: str,
-    first: str,
-    choose: Choose,
-    before: Before = lambda sizes, licence: None,
-    max_bytes: int = MAX_BYTES,
-    revision: str = "main",
-) -> Path:
+    repo_id: str, first: str, choose: Choose, before: Before = lambda sizes, licence: None,
+    max_bytes: int = MAX_BYTES, revision: str = "main",
+) -> Path:  # fmt: skip
     """Return the folder in the Hub's cache that holds the chosen files of a repository.
 
     Offline, or if the Hub does not answer, that is what the cache has. ``first`` is a small file
@@ -154,7 +150,7 @@ def _download(repo_id: str, revision: str, names: list[str]) -> Path:
             f"the download of {repo_id} took longer than {DOWNLOAD_SECONDS / 60:.0f} minutes: "
             "load it again, and it continues from there"
         ) from None
-    said = done.stdout.strip().rpartition("\n")[2]
+    said = json.loads(done.stdout.strip().rpartition("\n")[2] or '""')  # as ASCII, for any console
     if done.returncode:
         raise ConnectionError(f"{repo_id} was not downloaded ({said}): load it again")
     return Path(said)

@@ -236,7 +236,7 @@ def _imported(*modules: str) -> list[Any]:
     except ImportError as error:
         raise ImportError(
             f"text to image needs diffusers, transformers and accelerate ({error}): "
-            "pip install 'tigerdiff[course]'"
+            'pip install "tigerdiff[course]"'
         ) from error
 
 

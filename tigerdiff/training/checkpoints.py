@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from tigerdiff.checks import check_path, whole_number
@@ -100,7 +100,8 @@ def save_checkpoint(
         partial.mkdir(parents=True)
         weights = (model.state_dict(), ema.model.state_dict(), moments)
         for file, tensors in zip(FILES[:3], weights, strict=True):
-            save_file({name: x.cpu().contiguous() for name, x in tensors.items()}, partial / file)
+            tensors = {name: x.cpu().contiguous() for name, x in tensors.items()}
+            (partial / file).write_bytes(save(tensors))  # save_file hides it from other users
         (partial / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
         for path in (*partial.iterdir(), partial):
             _to_disk(path)
@@ -142,7 +143,7 @@ def load_checkpoint(path: str | Path) -> tuple[UNet, NoiseSchedule]:
         model = UNet(**state["network"])
         schedule = make_schedule(state["config"]["schedule"], state["config"]["T"])
     with damage_named(path := folder / "ema.safetensors", REMEDY):
-        set_weights(model, load_file(path), "state.json")
+        set_weights(model, load(path.read_bytes()), "state.json")
     return model.eval(), schedule
 
 
@@ -156,10 +157,10 @@ def restore(
     state = read_state(folder)
     for network, file in ((model, FILES[0]), (ema.model, FILES[1])):
         with damage_named(path := folder / file, REMEDY):
-            set_weights(network, load_file(path), "state.json")
+            set_weights(network, load(path.read_bytes()), "state.json")
     ema.step = state["ema_step"]
     with damage_named(path := folder / FILES[2], REMEDY):
-        moments = load_file(path)
+        moments = load(path.read_bytes())  # load_file keeps the file open, so Windows keeps it too
         for name, weight in model.named_parameters():
             for moment in MOMENTS:
                 value = moments.get(f"{name}/{moment}")

@@ -31,7 +31,7 @@ def make_accelerator(name: str | None) -> Accelerator:
         from accelerate import Accelerator, InitProcessGroupKwargs
         from accelerate.state import AcceleratorState
     except ImportError:
-        raise ImportError("training needs accelerate: pip install 'tigerdiff[train]'") from None
+        raise ImportError('training needs accelerate: pip install "tigerdiff[train]"') from None
     device = find_device(name)
     if device.type == "cuda" and device.index is not None:  # accelerate takes the current card
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:

@@ -96,14 +96,9 @@ class Run:
     """
 
     def __init__(
-        self,
-        config: TrainConfig,
-        accelerator: Accelerator,
-        stop: Event,
-        network: UNet,
-        examples: Examples,
-        log: RunLog | None,
-    ) -> None:
+        self, config: TrainConfig, accelerator: Accelerator, stop: Event, network: UNet,
+        examples: Examples, log: RunLog | None,
+    ) -> None:  # fmt: skip
         self.config, self.accelerator, self.stop, self.log = config, accelerator, stop, log
         self.device, self.out = accelerator.device, Path(config.out)
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
