@@ -6,7 +6,7 @@ In a page, with instructor/quizzes.yml as the source:
     What a reader sees where the directive is unknown, as in Colab.
     :::
 
-python tools/quiz.py quizzes.gift     all questions for Moodle, Canvas and others that read GIFT
+python tools/quiz.py quizzes.gift     all questions for Moodle and others that read GIFT
 """
 
 import argparse

@@ -35,7 +35,7 @@ def mixture_score(x, a, weights, means, variances):
     return torch.autograd.grad(p.log_prob(x).sum(), x)[0]
 """,
         "end_kl": """
-m, v = 0.5 * a_end**0.5, 1 - 0.96 * a_end
+m, v = 0.5 * a_end**0.5, 1 - 0.64 * a_end
 end_kl = (v + m * m - 1 - torch.tensor(v).double().log()) / 2
 """,
     },
@@ -44,7 +44,7 @@ end_kl = (v + m * m - 1 - torch.tensor(v).double().log()) / 2
 # name: cell, text in it, text put in its place, marks of 20, words of the report
 WRONG = {
     "a for its root": ("noised", "a**0.5 * m", "a * m", 16, "not by a"),
-    "variance squared": ("noised", "a * v + 1 - a", "a * v**2 + 1 - a", 18, "do not square it"),
+    "variance squared": ("noised", "a * v + 1 - a", "a * v**2 + 1 - a", 16, "do not square it"),
     "mean kept": ("noised", "a**0.5 * m", "m", 16, "the mean shrinks too"),
     "only undone": ("guess_x0", "m + gain * (xt - a**0.5 * m)", "xt / a**0.5", 15, "towards m"),
     "wrong centre": ("guess_x0", "(xt - a**0.5 * m)", "(xt - m)", 16, "not with m"),
@@ -95,5 +95,7 @@ WRONG = {
     ),
     "score subtracted": ("tweedie", "xt + (1", "xt - (1", 18, "it points to where data is"),
     "root for variance": ("tweedie", "(1 - a) * score", "(1 - a) ** 0.5 * score", 18, "a variance"),
+    "end with variance squared": ("end_kl", "0.36", "0.36**2", 18, "not the right number"),
+    "end with the deviation": ("end_kl", "0.36", "0.6", 18, "not the right number"),
     "other end": ("end_kl", "a_end", "float(schedule.alpha_bar[-1])", 18, "not the right number"),
 }

@@ -35,7 +35,7 @@ def ddim_sample(model, schedule, xT, n):
 """,
         "landing": """
 level = [float(schedule.alpha_bar[t]) for t in sub_schedule(T, 5)]
-landing = 1.0
+landing = start
 for a, b in zip(level, level[1:]):
     e = (1 - a) ** 0.5 * landing / (0.25 * a + 1 - a)
     landing = b**0.5 * (landing - (1 - a) ** 0.5 * e) / a**0.5 + (1 - b) ** 0.5 * e

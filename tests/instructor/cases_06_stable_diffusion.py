@@ -90,6 +90,7 @@ WRONG = {
         18,
         "see the condition",
     ),
+    "blind to the time": ("learn", "t[:, None] / schedule.T", "0 * t[:, None]", 18, "see t?"),
     "three steps": ("learn", "range(250)", "range(3)", 16, "trained long enough"),
     "no guidance": (
         "draw",

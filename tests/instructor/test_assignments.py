@@ -1,12 +1,18 @@
 """Each assignment: its solutions pass, each classic mistake costs its marks and is named."""
 
 import json
+from itertools import combinations
 
 import pytest
+from grader.execute import LIMITS
 from submitting import NAMES, Timed, cases, marks, right, solution, wrong
 
 WRONG = [(name, case) for name in NAMES for case in cases(name).WRONG]
 RIGHT = [(name, case) for name in NAMES for case in cases(name).RIGHT]
+
+
+def sources(assignment):
+    return "".join(cell.source for cell in solution(assignment).cells)
 
 
 def full(assignment):
@@ -38,6 +44,25 @@ def test_a_classic_mistake_costs_its_marks_and_is_named(assignment, case):
     got, errors = marks(assignment, wrong(assignment, case))
     assert any(words in error for error in errors), errors
     assert got == expected, errors
+
+
+@pytest.mark.parametrize("assignment", [name for name in NAMES if "own_number(" in sources(name)])
+def test_no_two_variants_accept_each_others_number(assignment, monkeypatch):
+    asked = []
+    monkeypatch.setattr("grader.oracles.own_number", lambda *x, tol=1e-3: asked.append((*x, tol)))
+    marks(assignment, solution(assignment))
+    for what, got, rights, _, tol in asked:
+        assert got == pytest.approx(rights[0])
+        for one, other in combinations(rights, 2):
+            assert abs(one - other) > 2 * tol * (1 + abs(one)), what
+    assert asked
+
+
+@pytest.mark.parametrize("assignment", [name for name in NAMES if LIMITS.get(name)])
+def test_the_student_is_told_what_of_the_library_is_not_there(assignment):
+    text = next(cell.source for cell in solution(assignment).cells)
+    for name in LIMITS[assignment].forbidden:
+        assert f"`td.{name}`" in text
 
 
 def test_a_training_cell_beyond_its_seconds_costs_a_mark(monkeypatch):

@@ -193,6 +193,11 @@ def test_the_seconds_of_a_cell_are_counted_where_it_cannot_change_them(sandbox):
     assert sandbox.run("time.sleep(0.5)") < 0.3
 
 
+def test_a_notebooks_display_is_there(sandbox):
+    sandbox.run("display(2 + 3)")
+    assert "5" in sandbox.printed
+
+
 def test_values_cross_as_data_and_functions_as_calls(sandbox):
     sandbox.run(
         "def twice(f, x):\n    return {'y': f(f(x)), 'of': (x, [1.5, None])}\n"

@@ -128,7 +128,13 @@ class SandboxedExecute(NbGraderPreprocessor):
         """Grade one notebook; nothing in it can stop the ones that follow."""
         facts = resources["nbgrader"]
         limits = LIMITS.get(facts["assignment"], Limits())
-        variant = variant_of(facts["student"], Path(self.roster) if self.roster else None)
+        roster = Path(self.roster) if self.roster else None
+        variant = variant_of(facts["student"], roster)
+        if variant == 0 and roster and roster.exists():
+            self.log.warning(
+                "%s is not in the roster, so variant 0 is expected: name the folder in submitted/ "
+                "exactly as the roster does, and grade again with --force", facts["student"],
+            )  # fmt: skip
         with Gradebook(facts["db_url"]) as book:
             cells = book.find_notebook(facts["notebook"], facts["assignment"]).source_cells
             ours = {cell.name: cell.source for cell in cells if cell.locked}

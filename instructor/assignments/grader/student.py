@@ -109,9 +109,9 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error)[:600] or empty}{where}"
 
 
-def serve(channel, output: Output) -> None:
-    """Answer the grader until it hangs up."""
-    space: dict = {"__name__": "__main__"}
+def serve(channel, output: Output, given: dict) -> None:
+    """Answer the grader until it hangs up; ``given`` is what every notebook has."""
+    space: dict = {"__name__": "__main__", **given}
 
     def callback(number: int, args: tuple, kwargs: dict):
         channel.send({"callback": number, "args": args, "kwargs": kwargs})
@@ -149,6 +149,7 @@ def main() -> None:
     sock = socket.socket(fileno=int(number))
     import matplotlib.pyplot  # noqa: F401
     import torch
+    from IPython.display import display
     from wire import Channel
 
     import tigerdiff as td
@@ -164,7 +165,7 @@ def main() -> None:
     sys.addaudithook(refuse)
     channel = Channel(sock)
     channel.send({"ready": True, "files": files})
-    serve(channel, output)
+    serve(channel, output, {"display": display})
 
 
 def forbid(td, name: str) -> None:
