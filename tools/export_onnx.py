@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import tigerdiff as td
+from tigerdiff.tigers.captions import VOCABULARY
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "build/onnx"
@@ -127,6 +128,7 @@ def text_model(name: str) -> tuple[list[Part], dict[str, Any]]:
             "length": length,
             "vocabulary": json.loads((files / "vocab.json").read_text(encoding="utf-8")),
             "merges": [line.split(" ") for line in merges if line],
+            "words": sorted({word for text in VOCABULARY for word in text.split("-")}),
             "start": pipe.tokenizer.bos_token_id,
             "end": pipe.tokenizer.eos_token_id,
         },
@@ -158,7 +160,7 @@ MODELS = (
         steps=4,
         guidance_scale=1,
     ),
-    Model("ddpm-tiger-32", "32 pixels, with attributes", pixel_model, "ddpm-tiger-32"),
+    Model("ddpm-tiger-32", "32 pixels", pixel_model, "ddpm-tiger-32"),
     Model(
         "ddpm-tiger-32-fast",
         "32 pixels, in few steps",

@@ -55,9 +55,8 @@ def write_parts(name: str, source: Path, folder: Path) -> dict[str, Any]:
     return {"bytes": len(data), "parts": files}
 
 
-def write_networks(folder: Path) -> dict[str, Any]:
+def write_networks(folder: Path, packages: dict[str, Path]) -> dict[str, Any]:
     """Write all that is loaded when a button is pressed; return the manifest."""
-    packages = fetch_onnxruntime.fetch()
     for name, package in packages.items():
         for licence in package.glob("LICENSE*"):
             shutil.copy(licence, folder / f"{name}.LICENSE.txt")
@@ -91,11 +90,13 @@ def main(folder: Path = FOLDER) -> None:
     """Write everything anew."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    manifest: dict[str, Any] = {"models": [], "files": {}}
     try:
-        manifest = write_networks(folder)
+        packages = fetch_onnxruntime.fetch()
     except (ConnectionError, ValueError) as error:
-        manifest = {"models": [], "files": {}}
         print(f"The page live is built without the networks: {error}")
+    else:
+        manifest = write_networks(folder, packages)
     manifest["measured"] = json.loads(MEASURED.read_text(encoding="utf-8"))
     (folder / "live.js").write_text(script(manifest), encoding="utf-8")
     shutil.copy(SOURCES / "live.css", folder)

@@ -10,7 +10,10 @@ a busy machine changes less.
 import os
 import statistics
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import chromium
@@ -58,32 +61,69 @@ def cpu_seconds() -> float:
 
 def megabytes() -> float:
     """Return the memory of the largest, the one with the page and its worker."""
-    return max(process.memory_info().rss for process in browser_processes()) / 1e6
+    sizes = [0]
+    for process in browser_processes():
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            sizes.append(process.memory_info().rss)
+    return max(sizes) / 1e6
+
+
+@contextmanager
+def watched() -> Iterator[list[float]]:
+    """Look at the memory 20 times a second meanwhile; yield a list whose last entry is the most."""
+    most, ended = [megabytes()], Event()
+
+    def look() -> None:
+        while not ended.wait(0.05):
+            most.append(max(most[-1], megabytes()))
+
+    thread = Thread(target=look)
+    thread.start()
+    try:
+        yield most
+    finally:
+        ended.set()
+        thread.join()
+
+
+def inputs(model: dict[str, Any]) -> dict[str, Any]:
+    """Return what a request of this model needs beside sampler and steps: for words, no words."""
+    if "tokenizer" not in model:
+        return {"eta": 0}
+    start, end = model["tokenizer"]["start"], model["tokenizer"]["end"]
+    empty = [start, *[end] * (model["tokenizer"]["length"] - 1)]
+    return {"eta": 0, "ids": empty, "negative": empty}
+
+
+def measure_all(page: Page, models: dict[str, dict[str, Any]]) -> int:
+    """Draw once with each network in one page; return the most memory, in MB."""
+    with watched() as most:
+        for name, model in models.items():
+            request = {"model": name, "sampler": "ddim", "steps": 2, "guidance_scale": 2, "seed": 0}
+            page.evaluate(DRAW, request | inputs(model))
+    return round(most[-1])
 
 
 def measure(
     page: Page, request: dict[str, Any], model: dict[str, Any], draws: int
 ) -> dict[str, Any]:
-    """Measure seconds of loading and of a draw, memory after the first and the last."""
-    more: dict[str, Any] = {"eta": 0}
-    if "tokenizer" in model:
-        start, end = model["tokenizer"]["start"], model["tokenizer"]["end"]
-        more["negative"] = [start, *[end] * (model["tokenizer"]["length"] - 1)]
-        more["ids"] = more["negative"]
-    first = page.evaluate(DRAW, {**request, **more, "seed": 0})
-    memory = [megabytes()]
-    rows = []
-    for seed in range(1, draws):
-        before = cpu_seconds()
-        seconds = page.evaluate(DRAW, {**request, **more, "seed": seed})["seconds"]
-        rows.append((seconds, cpu_seconds() - before))
-        memory.append(megabytes())
+    """Measure seconds of loading and of a draw; the memory after one draw, after all, at most."""
+    more, rows = inputs(model), []
+    with watched() as most:
+        first = page.evaluate(DRAW, {**request, **more, "seed": 0})
+        memory = [megabytes()]
+        for seed in range(1, draws):
+            before = cpu_seconds()
+            seconds = page.evaluate(DRAW, {**request, **more, "seed": seed})["seconds"]
+            rows.append((seconds, cpu_seconds() - before))
+            memory.append(megabytes())
     return {
         "load_seconds": round(first["load"], 2),
         "seconds": round(min(seconds for seconds, _ in rows), 2),
         "cpu_seconds": round(statistics.median(cpu for _, cpu in rows), 2),
         "megabytes_after_one": round(memory[0]),
         f"megabytes_after_{draws}": round(memory[-1]),
+        "megabytes_at_most": round(most[-1]),
     }
 
 
@@ -107,9 +147,14 @@ def main(draws: int = 20) -> None:
                 found[what]["weights_sha256"] = report.weights_sha256(WEIGHTS / request["model"])
                 print(what, found[what], flush=True)
             page.close()
+        page = browser.new_page()
+        page.set_default_timeout(0)
+        page.goto(f"{folder.as_uri()}/live.html")
+        models = {model["name"]: model for model in page.evaluate("tigerdiffLive.models")}
         about = {
             **report.head("python tools/measure_live.py"),
             "browser": f"Chromium {browser.version}, one thread",
+            "megabytes_all_networks": measure_all(page, models),
             "megabytes": {
                 folder.name: round(sum(p.stat().st_size for p in folder.glob("*.onnx")) / 1e6, 1)
                 for folder in sorted((ROOT / "build/onnx").iterdir())

@@ -11,7 +11,8 @@ const SENTENCES = {
   missing: "This book was built without the networks, so nothing can be drawn here: build it again with a connection to npm.",
   wasm: "This browser cannot run WebAssembly, which the networks need: open the page in a current Firefox, Chrome, Edge or Safari.",
   connection: "A part of the network did not arrive: check the connection and press the button again; what has arrived is kept. If that does not help, load the page again.",
-  slow: "Nothing has arrived for 20 seconds: check the connection. The page goes on as soon as something arrives.",
+  slow: "Less than a megabyte has arrived in 20 seconds: the connection is slow or lost. The page goes on as soon as more arrives.",
+  forbidden: "This site or this browser does not allow WebAssembly, which the networks need: allow it, or open the page in another browser.",
   memory: "There is too little memory for this network: close other tabs and press the button again.",
 };
 
@@ -162,6 +163,7 @@ function script(url) {
 }
 
 function failure(message) {
+  if (/CompileError|Content Security|unsafe-eval/i.test(message)) return new Failure(SENTENCES.forbidden);
   if (/memory|alloc|abort/i.test(message)) return new Failure(SENTENCES.memory);
   return new Failure(`The network could not run in this browser (${message}): try a current Firefox, Chrome, Edge or Safari.`);
 }

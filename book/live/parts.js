@@ -186,7 +186,7 @@ function downloads(view, name, tell) {
   const save = (blob, file) => {
     const link = make("a", { href: URL.createObjectURL(blob), download: file });
     link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // an iPhone asks first
   };
   const png = button("Save as PNG", () => {
     const scale = Math.max(1, Math.round(256 / view.right.width));

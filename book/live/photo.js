@@ -52,7 +52,7 @@ function likeness(a, b) {
 }
 
 function mountPhoto(root) {
-  const model = pixelModels().find(({ conditions = [] }) => conditions.length === 0) ?? pixelModels()[0];
+  const model = pixelModels()[0]; // nothing is asked of it: the picture says enough
   const size = model?.shape[1] ?? 64;
   const alpha_bar = cosine(model?.T ?? 1000);
   const T = alpha_bar.length - 1;
@@ -122,6 +122,9 @@ function mountPhoto(root) {
   };
   file.addEventListener("change", () => open(file.files[0]));
   root.addEventListener("dragover", (event) => event.preventDefault());
+  for (const missed of ["dragover", "drop"]) { // beside the part: the browser would leave the page
+    window.addEventListener(missed, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
+  }
   root.addEventListener("drop", (event) => {
     event.preventDefault();
     const { files } = event.dataTransfer;
@@ -165,8 +168,9 @@ function mountPhoto(root) {
     for (const share of [0.3, 0.5, 0.7, 0.9]) {
       const result = await draw(share, settings);
       if (!result) {
+        if (view.frames.length > 0) return; // the slider says the strength of what is seen
         set(wanted);
-        if (view.frames.length === 0) preview();
+        preview();
         return;
       }
       results.push(result);

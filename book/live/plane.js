@@ -178,8 +178,8 @@ function mountPlane(root) {
       if (mine !== sampling) return;
       samples = Array.from({ length: 300 }, (_, i) => [xt[2 * i], xt[2 * i + 1]]);
       right.setAttribute("aria-label", `300 samples in orange at t = ${t}, the points to learn in grey`);
-      draw();
-      if (!still() && !document.hidden) await new Promise((resolve) => setTimeout(resolve, 15));
+      if (t === 0 || !still()) draw();
+      if (!document.hidden) await new Promise((resolve) => setTimeout(resolve, still() ? 0 : 15));
     }
     sampled.tell(`300 points in ${n} step${n > 1 ? "s" : ""}, ${noisy ? "with" : "without"} the noise σₜ z.`);
   });

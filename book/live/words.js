@@ -31,9 +31,9 @@ function tokenize(tokenizer, text) {
   return [start, ...ids, ...Array(length - 1 - ids.length).fill(end)];
 }
 
-// The words of a text that no caption had: each known word is a single token.
+// The words of a text that no caption had.
 function unknown_words(tokenizer, text) {
-  const known = (word) => /^(a|[^\p{L}\p{N}]+)$/u.test(word) || (word.length > 1 && tokens_of(tokenizer, word).length === 1 && `${word}</w>` in tokenizer.vocabulary);
+  const known = (word) => /^[^\p{L}\p{N}]+$/u.test(word) || tokenizer.words.includes(word);
   return [...new Set(split_words(text).filter((word) => !known(word)))];
 }
 
@@ -66,18 +66,22 @@ function textField(label, value, model, placeholder) {
   const input = make("textarea", { rows: 2, placeholder, autocomplete: "off", spellcheck: "false", maxlength: 400, "aria-describedby": id });
   input.value = value;
   const hint = make("p", { id, class: "live-unknown" });
+  const said = make("p", { role: "status", class: "live-said" }); // to a screen reader, when the typing rests
+  let rest = 0;
   const check = () => {
     const [words, unread] = [unknown_words, unread_words].map((find) => (model ? find(model.tokenizer, input.value) : []));
     hint.replaceChildren(...words.flatMap((word, k) => [k ? ", " : "Not in the vocabulary: ", make("mark", {}, word)]));
     if (words.length) hint.append(`. The network never saw ${words.length > 1 ? "these words" : "this word"}, so it cannot draw what ${words.length > 1 ? "they mean" : "it means"}. `);
     if (unread.length) hint.append(`The text is too long: “${unread.join(" ")}” is not read.`);
     hint.hidden = !hint.hasChildNodes();
+    clearTimeout(rest);
+    rest = setTimeout(() => (said.textContent = hint.textContent), 700);
   };
   input.addEventListener("input", check);
   check();
   const made = field(label, input);
   made.element.classList.add("live-text");
-  return { element: make("div", { class: "live-prompt" }, made.element, hint), value: () => input.value, set: (text) => ((input.value = text), check()) };
+  return { element: make("div", { class: "live-prompt" }, made.element, hint, said), value: () => input.value, set: (text) => ((input.value = text), check()) };
 }
 
 function mountWords(root) {
@@ -124,7 +128,7 @@ function mountWords(root) {
   const stop = stopButton();
   for (const { element } of [prompt, negative]) {
     element.querySelector("textarea").addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey) return;
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault(); // no new line
       go.click();
     });

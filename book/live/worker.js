@@ -38,13 +38,24 @@ function take(name) {
 }
 
 async function imported(name) {
-  const url = URL.createObjectURL(new Blob([take(name)], { type: "text/javascript" }));
+  const blob = new Blob([take(name)], { type: "text/javascript" });
+  const url = URL.createObjectURL(blob);
   try {
     return await import(url);
+  } catch (error) { // a page from disk: some browsers refuse a Blob there, but not a data address
+    return await import(new FileReaderSync().readAsDataURL(blob)).catch(() => Promise.reject(error));
   } finally {
     URL.revokeObjectURL(url);
   }
 }
+
+// onnxruntime reserves 4 GB of addresses, which iPhones refuse; 1 GB is more than any network needs.
+const LARGEST_MEMORY = 16_384; // pages of 64 KiB
+WebAssembly.Memory = class extends WebAssembly.Memory {
+  constructor(limits) {
+    super({ ...limits, maximum: Math.min(limits.maximum ?? LARGEST_MEMORY, LARGEST_MEMORY) });
+  }
+};
 
 async function startRuntime() {
   const ort = await imported(`runtime.${device}`);
@@ -135,13 +146,15 @@ async function gif({ id, frames, size, delay, scale }) {
   gifs ??= await imported("gifenc");
   const encoder = gifs.GIFEncoder();
   const side = size * scale;
-  frames.forEach((frame, k) => {
+  for (const [k, frame] of frames.entries()) {
+    await new Promise((resolve) => setTimeout(resolve)); // lets a "stop" come in
+    if (stopped.delete(id)) return;
     const palette = gifs.quantize(frame, 256);
     const small = gifs.applyPalette(frame, palette);
     const large = new Uint8Array(side * side);
     for (let y = 0; y < side; y++) for (let x = 0; x < side; x++) large[y * side + x] = small[Math.floor(y / scale) * size + Math.floor(x / scale)];
     encoder.writeFrame(large, side, side, { palette, delay: k === frames.length - 1 ? 1500 : delay });
-  });
+  }
   encoder.finish();
   self.postMessage({ type: "gif", id, data: encoder.bytes() });
 }
