@@ -11,9 +11,10 @@ import report
 import simulate_colab
 import time_weights
 import torch
+import train_pixels
 import weights_rows
 
-from tigerdiff import UNet, save_pretrained
+from tigerdiff import UNet, load_checkpoint, load_pretrained, save_pretrained
 from tigerdiff.devices import LIMITS
 from tigerdiff.tigers.tiger import CHOICES
 
@@ -48,7 +49,7 @@ def measured(tmp_path, monkeypatch):
     monkeypatch.setattr(weights_rows, "FEW", {"ddim": (100,), "dpm_solver": (2,), "ddpm": (2,)})
     monkeypatch.setattr(weights_rows, "MANY", {"ddim": (3,)})
     monkeypatch.setattr(weights_rows, "MISTAKEN", {"ddim": 2, "ddpm": 2})
-    counts = ["-n", "21", "--n-many", "20", "--n-mistakes", "20"]
+    counts = ["-n", "21", "--n-many", "20", "--n-mistakes", "20", "--n-large", "22"]
     command = ["measure_weights.py", "any", *counts, "--folder", str(folder), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", command)
     measure_weights.main()
@@ -59,13 +60,14 @@ def test_a_conditional_network_is_measured_and_its_card_written(measured, capsys
     folder, out = measured
     result, card = json.loads(out.read_text()), json.loads((folder / "card.json").read_text())
     assert result["weights_sha256"] == card["sha256"]
-    assert {row["n"] for row in result["floor"]} == {20, 21}
+    assert {row["n"] for row in result["floor"]} == {20, 21, 22}
     assert [row["guidance_scale"] for row in result["guidance"]] == [1, 2, 3]
     assert all(0 <= row["all"] <= min(row["fur"], row["mouth"]) for row in result["guidance"])
     assert result["copies"]["among"] == 48 and result["copies"]["fresh"]["median_score"] == 1
     assert sum(result["shares"]["drawn"]["fur"].values()) == pytest.approx(1, abs=1e-3)
     titles = {"ddim 100", "dpm_solver 2", "ddpm 2", "ddim 3", "ddim 2 eta 0.5", "guidance 2"}
-    assert titles | {"real to real 20", "real to real 21"} <= card["measures"].keys()
+    titles |= {"real to real 20", "real to real 22", "ddim 50, 22 pictures"}
+    assert titles <= card["measures"].keys()
     assert card["measures"]["ddim 100"].keys() >= {"frechet", "kernel", "seconds_per_image"}
     assert card["measures"]["ddim 100"]["repeated"] == 0 < card["measures"]["ddpm 2"]["repeated"]
     assert card["mistakes"].keys() >= {"none, ddim", "none, ddpm", "no noise", "uniform start"}
@@ -74,6 +76,31 @@ def test_a_conditional_network_is_measured_and_its_card_written(measured, capsys
     capsys.readouterr()
     measure_weights.main()
     assert capsys.readouterr().out == "", "a second call measures nothing again"
+
+
+def test_a_run_starts_from_another_and_its_card_counts_both(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train_pixels, "MODELS", {"small": (16, 8, (1, 2))})
+    monkeypatch.setattr(train_pixels, "TIGERS", 8)
+    monkeypatch.setattr(train_pixels, "WEIGHTS", tmp_path / "weights")
+
+    def run(*options):
+        monkeypatch.setattr(sys, "argv", ["train_pixels.py", "small", *map(str, options)])
+        train_pixels.main()
+        return json.loads((tmp_path / "weights/small/card.json").read_text())
+
+    one = run("--steps", 2, "--out", "one")
+    assert (one["steps"], one["images_seen"]) == (2, 64)
+    before, _ = load_pretrained(tmp_path / "weights/small")
+    run("--steps", 1, "--out", "two", "--start-from", "one", "--condition-dropout", 0.5)
+    start, _ = load_checkpoint(tmp_path / "two/checkpoints/step-000000")
+    for a, b in zip(before.parameters(), start.parameters(), strict=True):
+        assert torch.equal(a, b.half().float())
+    two = json.loads((tmp_path / "weights/small/card.json").read_text())
+    assert (two["steps"], two["images_seen"]) == (3, 96)
+    dropped = [{"steps": 2, "condition_dropout": 0.1}, {"steps": 1, "condition_dropout": 0.5}]
+    assert two["stages"] == dropped
+    assert run("--steps", 1, "--out", "two", "--condition-dropout", 0.5)["steps"] == 3
 
 
 def test_a_model_is_timed_and_nothing_else_of_it_changes(measured, monkeypatch):

@@ -29,7 +29,7 @@ from tigerdiff.pretrained.load import WEIGHTS
 from tigerdiff.training.checkpoints import find_checkpoint
 
 RESULTS = Path(__file__).parent.parent / "bench/results"
-PARTS = ("floor", "samplers", "etas", "mistakes", "not_averaged", "guidance")
+PARTS = ("floor", "samplers", "etas", "mistakes", "not_averaged", "guidance", "large")
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
     before = before if {name: before.get(name) for name in how} == how else {}
     result = before | head("python tools/measure_weights.py") | how | {"size": size}
     result |= {part: before.get(part, []) for part in PARTS}
-    count = max(options.n, options.n_many, options.n_mistakes)
+    count = max(options.n, options.n_many, options.n_mistakes, options.n_large)
     painted, tigers = procedural_tigers(count, size, REFERENCE_SEED)
     other, _ = procedural_tigers(count, size, REFERENCE_SEED + 1)
     real, fresh = image_features(painted), image_features(other)
@@ -66,7 +66,7 @@ def main() -> None:
         if part == "mistakes":
             found["what"] = row["mistake"] and MISTAKES[row["mistake"]][1]
         if (row.get("sampler"), row.get("steps"), part) == ("ddim", 100, "samplers"):
-            result["shares"] = {"drawn": shares(images), "real": shares(painted)}
+            result["shares"] = {"drawn": shares(images), "real": shares(painted[:n])}
             result["copies"] = copies(features, fresh[:n], card, size)
         result[part].append(row | rounded(found))
         print(part, result[part][-1], flush=True)
@@ -90,6 +90,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("-n", type=int, default=256, help="drawings with each sampler")
     parser.add_argument("--n-many", type=int, default=64, help="drawings in 250 or 1000 steps")
     parser.add_argument("--n-mistakes", type=int, default=128, help="with a mistake, eta or words")
+    parser.add_argument("--n-large", type=int, default=0, help="one large set, DDIM in 50 steps")
     parser.add_argument("--run", type=Path, help="the training run, for its weights not averaged")
     parser.add_argument("--precision", choices=("bfloat16", "float32"))
     parser.add_argument("--seed", type=int, default=0)

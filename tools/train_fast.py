@@ -69,12 +69,13 @@ def main() -> None:
     classes = config["network"].get("classes") or {}  # none: the teacher is unconditional
     images, labels = pool(config["network"]["size"], card["seed"], classes)
     teacher, schedule = load_pretrained(teacher_name)
+    dropout = card["recipe"].get("condition_dropout", 0.0)  # as the teacher learned
     done = []
     for teacher_steps, steps, updates in ROUNDS[options.name]:
         student = out / f"student-{steps}"
         plan = {name: config[name] for name in ("schedule", "T")} | {
             "seed": SEED + steps, "teacher_steps": teacher_steps, "steps": steps,
-            "updates": updates, "seconds": 0.0,
+            "updates": updates, "condition_dropout": dropout, "seconds": 0.0,
         }  # fmt: skip
         if not (student / "card.json").exists():
             teacher.to(device, memory_format=torch.channels_last).requires_grad_(False)
@@ -91,6 +92,7 @@ def main() -> None:
                     "what": f"draws painted tigers in {SHIPPED} steps of DDIM, without guidance",
                     **head("python tools/train_fast.py"),
                     "distilled_from": teacher_name,
+                    "teacher_sha256": card["sha256"],
                     "sampler": "ddim",
                     "sampler_steps": SHIPPED,
                     "rounds": done,
@@ -178,7 +180,7 @@ def examples(plan: dict, images: Tensor, labels: Tensor, first: int) -> Iterator
         part = ((torch.arange(BATCH) + offset) / BATCH * plan["steps"]).long()
         part = part.clamp(max=plan["steps"] - 1)[torch.randperm(BATCH, generator=generator)]
         channels_last = {"memory_format": torch.channels_last}
-        condition = drop_condition(labels[chosen], 0.1, u)
+        condition = drop_condition(labels[chosen], plan["condition_dropout"], u)
         yield x0.contiguous(**channels_last), eps.contiguous(**channels_last), condition, part
 
 

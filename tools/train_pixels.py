@@ -9,8 +9,9 @@ at low priority, OMP_NUM_THREADS=1 nice -n 19 python tools/train_pixels.py ...; 
 cores, OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 tools/train_pixels.py ..., which takes the same
 steps and is a third faster than one process with two threads.
 
---warm starts from the weights that the package ships, if these know no words: the rows of the words
-begin at zero, so that the network begins by drawing what it draws today.
+--start-from takes the averaged weights of a shipped model, by its name, or of another run, by its
+folder. If they know no words, the rows of the words begin at zero, so that the network begins by
+drawing what it draws today.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from tigerdiff import (
     EMA,
     TrainConfig,
     export_run,
+    load_checkpoint,
     load_pretrained,
     procedural_tigers,
     read_card,
@@ -56,7 +58,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the run's folder, default runs/NAME")
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="of this call, at most")
-    parser.add_argument("--warm", action="store_true", help="start from the shipped weights")
+    parser.add_argument(
+        "--condition-dropout", type=float, default=0.1, help="share of labels that are left out"
+    )
+    parser.add_argument("--start-from", help="a shipped model's name or another run's folder")
     parser.add_argument("--compile", action="store_true", help="needs a C++ compiler on the CPU")
     options = parser.parse_args()
     out = options.out or Path("runs") / options.name
@@ -74,14 +79,15 @@ def main() -> None:
         batch_size=32,
         learning_rate=1e-3,
         seed=SEED,
+        condition_dropout=options.condition_dropout,
         compile=options.compile,
         checkpoint_every=500,
         sample_every=2000,
         keep_last=2,
     )
     first = os.environ.get("RANK", "0") == "0"  # of several processes this one writes and prints
-    while options.warm and not checkpoints.complete_checkpoints(out):
-        start_warm(options.name, config) if first else time.sleep(1)
+    while options.start_from and not checkpoints.complete_checkpoints(out):
+        start_warm(options.start_from, config) if first else time.sleep(1)
     config = replace(config, resume=bool(checkpoints.complete_checkpoints(out)))
     stop, end = Event(), time.monotonic() + 60 * options.minutes
     for asked in (signal.SIGINT, signal.SIGTERM):  # each saves what is done
@@ -107,46 +113,59 @@ def pool(size: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat(images), torch.tensor(labels)
 
 
-def start_warm(name: str, config: TrainConfig) -> None:
-    """Write checkpoint 0: the shipped weights, no words learned, the optimiser as new."""
+def start_warm(source: str, config: TrainConfig) -> None:
+    """Write checkpoint 0: the averaged weights of another model or run, the optimiser as new."""
+    if Path(source).is_dir():
+        weights, seen = load_checkpoint(source)[0], trained(Path(source))
+    else:
+        weights, seen = load_pretrained(source)[0], read_card(source)
     network = config.network()
-    missing, unexpected = network.load_state_dict(
-        load_pretrained(name)[0].state_dict(), strict=False
-    )
+    missing, unexpected = network.load_state_dict(weights.state_dict(), strict=False)
     if unexpected or any(not key.startswith("attributes.") for key in missing):
-        raise SystemExit(f"--warm: the shipped {name} is another network")
+        raise SystemExit(f"--start-from: {source} is another network")
     optimizer = adamw(network, config.learning_rate)
     for weight in network.parameters():
         moments = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
         optimizer.state[weight] = {"step": torch.zeros(()), **moments}
     average = EMA(network, config.ema_decay)
-    average.step = read_card(name)["steps"]
+    average.step = seen["steps"]
     checkpoints.save_checkpoint(
         config.out, network, average, optimizer, step=0, config=config.to_json(), images=TIGERS
     )
-    card = {"steps": read_card(name)["steps"], "images_seen": read_card(name)["images_seen"]}
-    (Path(config.out) / "warm.json").write_text(json.dumps(card) + "\n")
+    before = {name: seen[name] for name in ("steps", "images_seen", "training_hours")}
+    before["stages"] = seen.get("stages", [{"steps": seen["steps"], "condition_dropout": None}])
+    (Path(config.out) / "before.json").write_text(json.dumps(before) + "\n")
+
+
+def trained(out: Path) -> dict:
+    """Count a run's steps, pictures and hours, with those of the weights it was started from.
+
+    In "stages" each run has its own steps and dropout of the condition; None: it knew no words.
+    """
+    state = checkpoints.read_state(checkpoints.find_checkpoint(out))
+    seconds = float((out / "log.csv").read_text().splitlines()[-1].split(",")[-1])
+    path = out / "before.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    stage = {"steps": state["step"], "condition_dropout": state["config"]["condition_dropout"]}
+    return {
+        "steps": before.get("steps", 0) + state["step"],
+        "images_seen": before.get("images_seen", 0) + state["step"] * state["config"]["batch_size"],
+        "training_hours": round(before.get("training_hours", 0) + seconds / 3600, 2),
+        "stages": [*before.get("stages", []), stage],
+    }
 
 
 def export(name: str, out: Path) -> dict:
     """Write the newest averaged weights of a run, and their card, into the package."""
-    state = checkpoints.read_state(checkpoints.find_checkpoint(out))
-    size = MODELS[name][0]
-    lines = (out / "log.csv").read_text().splitlines()
-    warm = out / "warm.json"
-    before = json.loads(warm.read_text()) if warm.exists() else {"steps": 0, "images_seen": 0}
     card = {
-        "what": f"draws painted tigers of {size} x {size} pixels from noise",
+        "what": f"draws painted tigers of {MODELS[name][0]} x {MODELS[name][0]} pixels from noise",
         **head("python tools/train_pixels.py"),
         "data": "painted",
         "seed": SEED,
         "tigers": TIGERS,
         "images": TIGERS,
         "mirrored": True,
-        "steps": state["step"],
-        "images_seen": before["images_seen"] + state["step"] * state["config"]["batch_size"],
-        "steps_before": before["steps"],  # of the weights that it was started from
-        "training_hours": round(float(lines[-1].split(",")[-1]) / 3600, 2),
+        **trained(out),
     }
     folder = export_run(out, WEIGHTS / name, card)
     return json.loads((folder / "card.json").read_text())

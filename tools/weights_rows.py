@@ -18,13 +18,14 @@ FEW = {"ddim": (100, 50, 25, 10, 5), "dpm_solver": (20, 15, 10, 8, 5), "ddpm": (
 MANY = {"ddim": (250, 1000), "ddpm": (250, 1000)}
 ETAS = (0.25, 0.5, 0.75, 1.0)  # of DDIM in 25 steps
 MISTAKEN = {"ddim": 25, "ddpm": 50}  # steps of the sampler that the mistakes are made in
+LARGE = 50  # steps of DDIM for the one large set
 SCALES = (1.0, 2.0, 3.0)  # of guidance, with DDIM in 25 steps
 FIGURES = ("n", "frechet", "frechet_standard_error", "kernel", "kernel_standard_error")
 
 
 def planned(options: argparse.Namespace, model: UNet) -> Iterator[tuple[str, dict]]:
     """Yield (part, what to draw with) for each row."""
-    for n in sorted({options.n, options.n_many, options.n_mistakes}):
+    for n in sorted({options.n, options.n_many, options.n_mistakes, options.n_large} - {0}):
         yield "floor", {"n": n}
     for name, numbers in FEW.items():
         for steps in numbers:
@@ -39,6 +40,8 @@ def planned(options: argparse.Namespace, model: UNet) -> Iterator[tuple[str, dic
         yield "guidance", few | {"guidance_scale": scale}
     if options.run:
         yield "not_averaged", few | {"sampler": "ddpm", "steps": MISTAKEN["ddpm"]}
+    if options.n_large:
+        yield "large", {"n": options.n_large, "sampler": "ddim", "steps": LARGE}
     for name, numbers in MANY.items():
         for steps in numbers:
             yield "samplers", {"n": options.n_many, "sampler": name, "steps": steps}
@@ -126,6 +129,7 @@ def for_card(result: dict) -> dict:
     }
     rows |= {f"ddim {row['steps']} eta {row['eta']:g}": row for row in result["etas"]}
     rows |= {f"guidance {row['guidance_scale']:g}": row for row in result["guidance"]}
+    rows |= {f"ddim {row['steps']}, {row['n']} pictures": row for row in result["large"]}
     rows |= {f"real to real {row['n']}": row for row in result["floor"]}
     wrong = {row["mistake"] or f"none, {row['sampler']}": row for row in result["mistakes"]}
     for row in result["not_averaged"]:
