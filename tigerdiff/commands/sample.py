@@ -37,7 +37,7 @@ def sample_command(
     \b
     tigerdiff sample --checkpoint ddpm-tiger-64 --steps 25 --out grid.png
     tigerdiff sample --checkpoint runs/tigers -n 16 --seed 1 --out grid.png
-    tigerdiff sample --checkpoint runs/fur --fur white --backdrop snow --guidance 2
+    tigerdiff sample --checkpoint ddpm-tiger-64 --fur white --guidance 2
 
     It runs on a GPU (NVIDIA's with CUDA, Apple's) if there is one, else on the
     CPU. The same image of a seed may differ by 1 of 255 in a few colours where
