@@ -16,14 +16,20 @@ def test_a_card_that_torch_finds_but_is_not_built_for_is_not_chosen(monkeypatch)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: card)
     monkeypatch.setattr(torch, "ones", too_old)
     assert devices.find_device() == torch.device("cpu")
-    monkeypatch.setattr(torch, "ones", lambda *_, device: torch.tensor([1.0]))
-    assert devices.find_device() == card
+    for error in ("CUDA out of memory", "all CUDA-capable devices are busy"):  # it is seen later
+
+        def busy(*_, device, error=error):
+            raise RuntimeError(error)
+
+        monkeypatch.setattr(torch, "ones", busy)
+        assert devices.find_device() == card
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("1000000\n", 1_000_000), ("max\n", None)])
 def test_the_memory_of_a_container_is_its_limit(limit, expected, tmp_path, monkeypatch):
     (tmp_path / "memory.max").write_text(limit)
-    monkeypatch.setattr(devices, "Path", lambda _: tmp_path / "memory.max")
+    (tmp_path / "memory.current").write_text("400000\n")
+    monkeypatch.setattr(devices, "Path", lambda _: tmp_path)
     free, total = devices.memory_of(torch.device("cpu"))
     assert total == (expected or psutil.virtual_memory().total)
-    assert 0 < free <= total
+    assert free == 600_000 if expected else 0 < free <= total

@@ -943,15 +943,26 @@ def test_too_little_memory_is_reported(browser, site):
         assert part.get_by_role("button", name="Draw a tiger").is_enabled()
 
 
+FAILS = """
+    const Real = Worker;
+    window.Worker = class extends Real {
+        postMessage(job) {
+            if (job.type !== "draw" || window.enough) super.postMessage(job);
+            else this.onmessage({data: {type: "error", id: job.id, message: "WHY"}});
+        }
+    };"""
+
+
+def test_a_site_that_forbids_webassembly_is_told_so(tab, server):
+    why = "Aborted(CompileError: Refused to compile: 'unsafe-eval' is not an allowed source)"
+    tab.add_init_script(FAILS.replace("WHY", why))
+    part = opened(tab, server, "noise")
+    press(part, "Draw a tiger")
+    wait_for(part, "This site or this browser does not allow WebAssembly")
+
+
 def test_after_too_little_memory_the_next_press_starts_again(tab, server):
-    tab.add_init_script("""
-        const Real = Worker;
-        window.Worker = class extends Real {
-            postMessage(job) {
-                if (job.type !== "draw" || window.enough) super.postMessage(job);
-                else this.onmessage({data: {type: "error", id: job.id, message: "std::bad_alloc"}});
-            }
-        };""")
+    tab.add_init_script(FAILS.replace("WHY", "std::bad_alloc"))
     part = opened(tab, server, "noise")
     part.get_by_label("Steps", exact=True).fill("2")
     press(part, "Draw a tiger")

@@ -27,8 +27,7 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
         return here if here and computes(here) else torch.device("cpu")
     there = ["cpu"]
     if here:
-        numbers = range(torch.accelerator.device_count())
-        there += [here.type, *(f"{here.type}:{k}" for k in numbers)]
+        there += [here.type, *(f"{here.type}:{k}" for k in range(torch.accelerator.device_count()))]
     known = isinstance(name, torch.device) or (isinstance(name, str) and "meta" not in name)
     if known and (str(name) in there or str(name).partition(":")[0] in ("cpu", "meta")):
         with contextlib.suppress(RuntimeError):  # what follows the colon may be no number
@@ -38,10 +37,12 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
 
 
 def computes(device: torch.device) -> bool:
-    """Say whether a device can add: torch finds cards, too, that it is not built for."""
-    with contextlib.suppress(RuntimeError):
-        return bool(torch.ones(1, device=device).sum() == 1)
-    return False
+    """Say whether torch is built for a device: it finds older cards too."""
+    try:
+        torch.ones(1, device=f"{device.type}:{os.environ.get('LOCAL_RANK', 0)}")
+    except RuntimeError as error:
+        return "no kernel image" not in str(error)
+    return True
 
 
 def has_bfloat16(device: torch.device | str | None = None) -> bool:
@@ -80,10 +81,11 @@ def memory_of(device: torch.device) -> tuple[int, int]:
     import psutil  # a dependency of accelerate
 
     memory = psutil.virtual_memory()
-    total = memory.total
     with contextlib.suppress(OSError, ValueError):  # a container's limit, which psutil cannot see
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return min(memory.available, total), total
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / f"memory.{x}").read_text()) for x in ("max", "current"))
+        return min(memory.available, limit - used), min(memory.total, limit)
+    return memory.available, memory.total
 
 
 def precision_on(device: torch.device) -> str:

@@ -50,8 +50,11 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 def browser_processes() -> list[psutil.Process]:
     """Return Chromium's processes below this one."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if "chrom" in child.name()]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            found += [child] if "chrom" in child.name() else []
+    return found
 
 
 def cpu_seconds() -> float:

@@ -129,12 +129,14 @@ def start_warm(source: str, config: TrainConfig) -> None:
         optimizer.state[weight] = {"step": torch.zeros(()), **moments}
     average = EMA(network, config.ema_decay)
     average.step = seen["steps"]
+    before = {name: seen[name] for name in ("steps", "images_seen", "training_hours")}
+    dropout = seen.get("recipe", {}).get("condition_dropout")
+    before["stages"] = seen.get("stages", [{"steps": seen["steps"], "condition_dropout": dropout}])
+    Path(config.out).mkdir(parents=True, exist_ok=True)
+    (Path(config.out) / "before.json").write_text(json.dumps(before) + "\n")
     checkpoints.save_checkpoint(
         config.out, network, average, optimizer, step=0, config=config.to_json(), images=TIGERS
     )
-    before = {name: seen[name] for name in ("steps", "images_seen", "training_hours")}
-    before["stages"] = seen.get("stages", [{"steps": seen["steps"], "condition_dropout": None}])
-    (Path(config.out) / "before.json").write_text(json.dumps(before) + "\n")
 
 
 def trained(out: Path) -> dict:
@@ -146,7 +148,8 @@ def trained(out: Path) -> dict:
     seconds = float((out / "log.csv").read_text().splitlines()[-1].split(",")[-1])
     path = out / "before.json"
     before = json.loads(path.read_text()) if path.exists() else {}
-    stage = {"steps": state["step"], "condition_dropout": state["config"]["condition_dropout"]}
+    dropout = state["config"]["condition_dropout"] if state["network"].get("classes") else None
+    stage = {"steps": state["step"], "condition_dropout": dropout}
     return {
         "steps": before.get("steps", 0) + state["step"],
         "images_seen": before.get("images_seen", 0) + state["step"] * state["config"]["batch_size"],

@@ -163,7 +163,7 @@ function script(url) {
 }
 
 function failure(message) {
-  if (/CompileError|Content Security|unsafe-eval/i.test(message)) return new Failure(SENTENCES.forbidden);
-  if (/memory|alloc|abort/i.test(message)) return new Failure(SENTENCES.memory);
+  if (/Content Security|unsafe-eval|disallowed/i.test(message)) return new Failure(SENTENCES.forbidden);
+  if (/memory|alloc|abort/i.test(message) && !/CompileError/.test(message)) return new Failure(SENTENCES.memory);
   return new Failure(`The network could not run in this browser (${message}): try a current Firefox, Chrome, Edge or Safari.`);
 }

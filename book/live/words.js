@@ -128,7 +128,7 @@ function mountWords(root) {
   const stop = stopButton();
   for (const { element } of [prompt, negative]) {
     element.querySelector("textarea").addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return; // 229: Safari, for what ends a composition
       event.preventDefault(); // no new line
       go.click();
     });

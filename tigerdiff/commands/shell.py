@@ -28,9 +28,6 @@ def on_ending(handler: Callable[..., Any]) -> None:
             signal.signal(number, handler)
 
 
-CLOSED = ("nt", errno.EINVAL)  # what Windows says of a closed pipe
-
-
 class Listener(io.FileIO):
     """A terminal or a pipe: once it is closed, what is written to it is dropped."""
 
@@ -39,7 +36,8 @@ class Listener(io.FileIO):
         try:
             return super().write(text)
         except OSError as error:
-            if error.errno not in (errno.EIO, errno.EPIPE) and (os.name, error.errno) != CLOSED:
+            # EINVAL is what Windows says of a closed pipe.
+            if error.errno not in (errno.EIO, errno.EPIPE, errno.EINVAL if os.name == "nt" else 0):
                 raise
             return len(text)
 
@@ -69,7 +67,7 @@ def check_place(out: Path) -> None:
         raise IsADirectoryError(f"{out} is a folder: choose another --out")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        # What the system says of rights may be more; tempfile asks Windows for ever.
+        # Only writing shows whether one may; on Windows, tempfile would try again and again.
         (probe := out.with_name(f"{out.name}.{os.getpid()}.part")).touch()
         probe.unlink()
     except (FileExistsError, NotADirectoryError):

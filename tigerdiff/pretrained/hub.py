@@ -7,6 +7,7 @@ it. What it has not finished is not in the cache.
 import hashlib
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -37,9 +38,9 @@ DOWNLOAD = """
 import json, sys
 from huggingface_hub import snapshot_download
 try:
-    print(json.dumps(snapshot_download(**json.loads(sys.argv[1]))))
+    print(snapshot_download(**json.loads(sys.argv[1])))
 except Exception as error:
-    sys.exit(print(json.dumps(str(error).strip().partition("\\n")[0])) or 1)
+    sys.exit(print(str(error).strip().partition("\\n")[0]) or 1)
 """
 # What the Hub's errors mean, and what to do; the first that fits.
 SENTENCES: tuple[tuple[type[Exception], type[Exception], str], ...] = (
@@ -141,16 +142,16 @@ def _download(repo_id: str, revision: str, names: list[str]) -> Path:
     options = {"repo_id": repo_id, "revision": revision, "allow_patterns": names}
     options["cache_dir"] = str(constants.HF_HUB_CACHE)
     command = [sys.executable, "-c", DOWNLOAD, json.dumps(options)]
+    how: dict[str, Any] = {"stdout": subprocess.PIPE, "encoding": "utf-8", "errors": "replace"}
+    how["env"] = {**os.environ, "PYTHONIOENCODING": "utf-8"}  # any name, on any console
     try:
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, text=True, check=False, timeout=DOWNLOAD_SECONDS
-        )
+        done = subprocess.run(command, check=False, timeout=DOWNLOAD_SECONDS, **how)
     except subprocess.TimeoutExpired:
         raise ConnectionError(
             f"the download of {repo_id} took longer than {DOWNLOAD_SECONDS / 60:.0f} minutes: "
             "load it again, and it continues from there"
         ) from None
-    said = json.loads(done.stdout.strip().rpartition("\n")[2] or '""')  # as ASCII, for any console
+    said = done.stdout.strip().rpartition("\n")[2]
     if done.returncode:
         raise ConnectionError(f"{repo_id} was not downloaded ({said}): load it again")
     return Path(said)
