@@ -306,7 +306,7 @@ def test_the_browsers_tiger_is_pythons(sampler, eta, steps, drawing, monkeypatch
     )
     assert found["times"] == [step.t for step in path]
     expected = td.to_uint8(path[-1].xt)[0].numpy().astype(int)
-    assert expected.std() > 30, "a picture, not a plain colour"
+    assert expected.std() > 20, "a picture, not a plain colour"
     assert np.abs(rgb(found["picture"]) - expected).max() <= 2
 
 
@@ -323,7 +323,7 @@ def test_the_browsers_tiger_with_attributes_is_pythons(sampler, steps, drawing, 
     predict = guided(model, torch.tensor([condition]), 2.5)
     path = python_path(sampler, predict, xT, 3, monkeypatch, steps=steps, schedule=schedule)
     expected = td.to_uint8(path[-1].xt)[0].numpy().astype(int)
-    assert expected.std() > 30, "a picture, not a plain colour"
+    assert expected.std() > 20, "a picture, not a plain colour"
     assert np.abs(rgb(found["picture"]) - expected).max() <= 2
 
 
@@ -410,7 +410,7 @@ def test_the_browsers_tiger_from_words_is_pythons(sampler, steps, drawing, minia
     with torch.no_grad():
         latent = path[-1].xt / miniature.vae.config.scaling_factor
         expected = td.to_uint8(miniature.vae.decode(latent).sample)[0].numpy().astype(int)
-    assert expected.std() > 30, "a picture, not a plain colour"
+    assert expected.std() > 20, "a picture, not a plain colour"
     assert np.abs(rgb(found["picture"]) - expected).max() <= 2
 
 
