@@ -1363,6 +1363,10 @@ def test_what_is_asked_for_stays_and_is_named(noise):
     again.click()
     wait_for(noise, "Done: golden, guidance 6, DPM-Solver++, 2 steps, seed 11")
     noise.get_by_text("first: golden, guidance 2, DPM-Solver++, 2 steps, seed 11").wait_for()
+    ways = "all => all.map((canvas) => getComputedStyle(canvas).imageRendering)"
+    assert noise.locator("canvas:visible").evaluate_all(ways) == ["auto", "auto", "auto"]
+    noise.get_by_label("Look back").fill("0")
+    assert noise.locator("canvas:visible").evaluate_all(ways) == ["auto", "pixelated", "auto"]
     which.select_option("ddpm-tiger-32-fast")
     again.click()
     wait_for(noise, "Done: golden, DDIM, 4 steps, seed 11")

@@ -100,10 +100,11 @@ function canvas(size, label) {
   return make("canvas", { width: size, height: size, role: "img", "aria-label": label });
 }
 
-function paint(target, rgba) {
+// Show a picture, enlarged smoothly; noise keeps its hard pixels.
+function paint(target, rgba, noisy = false) {
   const side = Math.sqrt(rgba.length / 4);
   if (target.width !== side) target.width = target.height = side;
-  target.classList.toggle("live-smooth", side > 128); // with less, the pixels themselves are shown
+  target.classList.toggle("live-smooth", !noisy);
   target.getContext("2d").putImageData(new ImageData(rgba, side), 0, 0);
 }
 
@@ -127,7 +128,8 @@ function trajectory(size, names = {}) {
     const frame = view.frames[k];
     if (!frame) return;
     view.shown = frame;
-    paint(left, frame.xt);
+    const latent = frame.xt.length < frame.x0.length;
+    paint(left, frame.xt, latent || frame.t > 0);
     paint(right, frame.x0);
     const place = `step ${frame.k} of ${view.steps}, t = ${frame.t}${frame.k ? "" : `: ${first}, and the network's first guess`}`;
     scrub.element.querySelector("output").textContent = place;
@@ -153,7 +155,7 @@ function trajectory(size, names = {}) {
     },
     add(step) {
       if (!step.x0) { // the picture of a step that was not kept
-        paint(left, step.xt);
+        paint(left, step.xt, true);
         left.setAttribute("aria-label", `${noisy}, step ${step.k} of ${view.steps}, t = ${step.t}`);
         captions[1].textContent = `predicted clean picture, at t = ${view.frames.at(-1).t}`;
         return;

@@ -96,7 +96,7 @@ function mountPhoto(root) {
     clear(view.right); // what was drawn from another noise
     view.right.setAttribute("aria-label", "not drawn yet");
     const noisy = add_noise(alpha_bar, x0, start(), normal(fields.seed.value())(x0.length));
-    paint(view.left, to_rgba(noisy));
+    paint(view.left, to_rgba(noisy), true);
     view.left.setAttribute("aria-label", `your picture with noise, t = ${start()}`);
   };
   let last = null; // the file that was chosen last: an earlier one may take longer to open
