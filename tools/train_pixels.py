@@ -11,7 +11,7 @@ steps and is a third faster than one process with two threads.
 
 --start-from takes the averaged weights of a shipped model, by its name, or of another run, by its
 folder. If they know no words, the rows of the words begin at zero, so that the network begins by
-drawing what it draws today.
+drawing what it draws today. The learning rate falls to 0 in a straight line until --steps.
 """
 
 import argparse
@@ -51,6 +51,14 @@ TIGERS = 49_152  # in the pool, each seen mirrored as well
 SEED = 1_800_000_000  # of the tigers and of the training, far from the seeds that the course shows
 
 
+class FallingRate(TrainConfig):
+    """A run whose learning rate falls to 0 in a straight line, after the warm-up."""
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the rate of a step from 1."""
+        return super().learning_rate_at(step) * (1 - (step - 1) / self.steps)
+
+
 def main() -> None:
     """Paint, train until the steps or the minutes are over, write weights and card."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -67,7 +75,7 @@ def main() -> None:
     out = options.out or Path("runs") / options.name
     size, channels, multipliers = MODELS[options.name]
     images, labels = pool(size)
-    config = TrainConfig(
+    config = FallingRate(
         data=images,
         labels=labels,
         classes=CLASSES,
