@@ -138,8 +138,12 @@ def start_warm(source: str, config: TrainConfig) -> None:
     average = EMA(network, config.ema_decay)
     average.step = seen["steps"]
     before = {name: seen[name] for name in ("steps", "images_seen", "training_hours")}
-    dropout = seen.get("recipe", {}).get("condition_dropout")
-    before["stages"] = seen.get("stages", [{"steps": seen["steps"], "condition_dropout": dropout}])
+    if not (stages := seen.get("stages")):  # a card from when the rate stayed the same
+        recipe = seen["recipe"]
+        rates, dropout = 2 * [recipe["learning_rate"]], recipe.get("condition_dropout")
+        one = {"steps": seen["steps"], "learning_rate": rates, "condition_dropout": dropout}
+        stages = [one]
+    before["stages"] = stages
     Path(config.out).mkdir(parents=True, exist_ok=True)
     (Path(config.out) / "before.json").write_text(json.dumps(before) + "\n")
     checkpoints.save_checkpoint(
@@ -150,14 +154,19 @@ def start_warm(source: str, config: TrainConfig) -> None:
 def trained(out: Path) -> dict:
     """Count a run's steps, pictures and hours, with those of the weights it was started from.
 
-    In "stages" each run has its own steps and dropout of the condition; None: it knew no words.
+    In "stages" each run has its own steps, first and last learning rate, and dropout of the
+    condition; None: it knew no words.
     """
     state = checkpoints.read_state(checkpoints.find_checkpoint(out))
     seconds = float((out / "log.csv").read_text().splitlines()[-1].split(",")[-1])
     path = out / "before.json"
     before = json.loads(path.read_text()) if path.exists() else {}
     dropout = state["config"]["condition_dropout"] if state["network"].get("classes") else None
-    stage = {"steps": state["step"], "condition_dropout": dropout}
+    stage = {
+        "steps": state["step"],
+        "learning_rate": [state["config"]["learning_rate"], 0.0],
+        "condition_dropout": dropout,
+    }
     return {
         "steps": before.get("steps", 0) + state["step"],
         "images_seen": before.get("images_seen", 0) + state["step"] * state["config"]["batch_size"],
