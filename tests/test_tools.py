@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import measure_photos
 import measure_weights
 import nbformat
 import pytest
@@ -13,8 +14,9 @@ import time_weights
 import torch
 import train_pixels
 import weights_rows
+from PIL import Image
 
-from tigerdiff import UNet, load_checkpoint, load_pretrained, save_pretrained
+from tigerdiff import UNet, load_checkpoint, load_pretrained, procedural_tigers, save_pretrained
 from tigerdiff.devices import LIMITS
 from tigerdiff.tigers.tiger import CHOICES
 
@@ -104,6 +106,34 @@ def test_a_run_starts_from_another_and_its_card_counts_both(tmp_path, monkeypatc
         {"steps": 1, "learning_rate": rates, "condition_dropout": 0.5},
     ]
     assert run("--steps", 1, "--out", "two", "--condition-dropout", 0.5)["steps"] == 3
+
+
+def test_photos_are_learned_and_measured_and_a_second_call_goes_on(tmp_path, monkeypatch, capfd):
+    images, _ = procedural_tigers(20, 16)
+    (tmp_path / "data").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"data/{i:02d}.png")
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"SIZE": 16, "CHANNELS": 8, "MULTIPLIERS": (1, 2), "TIMES": 4}.items():
+        monkeypatch.setattr(measure_photos, name, value)
+    monkeypatch.setattr(sys, "argv", ["x", "data", "-n", "3", "--result", "photos.json"])
+    for at in ((1,), (1, 3)):
+        monkeypatch.setattr(measure_photos, "AT", at)
+        measure_photos.main()
+        result = json.loads(Path("photos.json").read_text())
+        assert (result["seen"], result["held_out"]) == (18, 2)
+        assert [row["steps"] for row in result["rows"]] == list(at)
+        assert capfd.readouterr().out.count("loss_seen") == 1, "the first row is kept"
+    assert all(0 < row["loss_held_out"] < 2 for row in result["rows"])
+
+
+def test_copies_are_nearer_to_seen_photos_and_new_pictures_are_not():
+    images, _ = procedural_tigers(120, 16)
+    seen, new, drawn = images[:60], images[60:80], images[80:]
+    assert measure_photos.nearer(seen[:20], seen[:20], new) == 1
+    assert measure_photos.nearer(seen[:20].flip(-1), seen[:20], new) == 1
+    assert measure_photos.nearer(new, seen, new) == 0
+    assert 0.3 < measure_photos.nearer(drawn, seen, new) < 0.7
 
 
 def test_a_model_is_timed_and_nothing_else_of_it_changes(measured, monkeypatch):
