@@ -4,10 +4,10 @@ python tools/measure_weights.py ddpm-tiger-32
 
 How far its drawings are from painted tigers, with each sampler, number of steps and eta; what the
 mistakes of ``mistakes.py`` cost with the same weights, and what weights cost that were not
-averaged; whether a drawing is a copy of a training picture; and, for a conditional network, how
-often the judge sees what was asked for. Rows that the file has already, of these weights, this seed
-and as many drawings, are kept: a run that was cut off can be resumed. Afterwards time_weights.py
-times the model as on a laptop.
+averaged; whether a drawing is a copy of a training picture; how much the two eyes differ, at 64
+pixels; and, for a conditional network, how often the judge sees what was asked for. Rows that the
+file has already, of these weights, this seed and as many drawings, are kept: a run that was cut off
+can be resumed. Afterwards time_weights.py times the model as on a laptop.
 """
 
 import argparse
@@ -25,10 +25,12 @@ from tigerdiff import UNet, load_checkpoint, load_pretrained, procedural_tigers
 from tigerdiff.commands.pictures import REFERENCE_SEED
 from tigerdiff.devices import find_device, has_bfloat16
 from tigerdiff.metrics.distances import image_features
+from tigerdiff.metrics.eyes import eye_difference
 from tigerdiff.pretrained.load import WEIGHTS
 from tigerdiff.training.checkpoints import find_checkpoint
 
 RESULTS = Path(__file__).parent.parent / "bench/results"
+EYES_AT = 64  # pixels, the size that the measure of the eyes is made for
 PARTS = ("floor", "samplers", "etas", "mistakes", "not_averaged", "guidance", "large")
 
 
@@ -61,6 +63,8 @@ def main() -> None:
         found = distances(features, real[:n])
         if part == "samplers":
             found["repeated"] = repeated(model, schedule, row)
+        if size == EYES_AT:
+            found["eyes"] = eye_difference(images).mean().item()
         if part == "guidance":
             found |= all_shown(images, asked[:n])
         if part == "mistakes":
