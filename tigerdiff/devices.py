@@ -49,8 +49,8 @@ def has_bfloat16(device: torch.device | str | None = None) -> bool:
     """Say whether bfloat16 is faster than float32 here: on most GPUs, and on CPUs with AMX.
 
     A CPU that the environment limits to AVX2 (``ATEN_CPU_CAPABILITY=avx2`` and the like) counts
-    as one without. With AVX-512 BF16 alone a step of training takes 1.6 times as long as in
-    float32, and many times as long where bfloat16 is emulated.
+    as one without. With AVX-512 BF16 alone, training in bfloat16 was slower than in float32 (1.6
+    times on a Xeon); where bfloat16 is emulated it is many times slower.
 
     Args:
         device: None: the best that is there.

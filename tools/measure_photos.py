@@ -2,10 +2,11 @@
 
 python tools/measure_photos.py data/tigers
 
-Writes bench/results/photos.json. Every tenth photo is held out; the network of ddpm-tiger-32 learns
-the others from scratch. At some steps the averaged weights are measured: their loss on photos that
-they have seen and on those held out, at the same times and with the same noise, and whether their
-drawings lie nearer to seen photos. The run is kept in --out; the same command continues it.
+Writes tigerdiff/pretrained/weights/ddpm-tiger-32/photos.json. Every tenth photo is held out; the
+network of ddpm-tiger-32 learns the others from scratch. At some steps the averaged weights are
+measured: their loss on photos that they have seen and on those held out, at the same times and with
+the same noise, and whether their drawings lie nearer to seen photos. The run is kept in --out; the
+same command continues it.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from tigerdiff import (
     to_float,
     train,
 )
+from tigerdiff.pretrained.load import WEIGHTS
 from tigerdiff.training import checkpoints
 from tigerdiff.training.loop import stratified_times
 
@@ -35,7 +37,7 @@ SIZE, CHANNELS, MULTIPLIERS = MODELS["ddpm-tiger-32"]
 AT = (250, 500, 1000, 2000, 4000)  # steps after which the weights are measured
 TIMES = 16  # per photo, for the loss
 SEED = 1_820_000_000
-RESULTS = Path(__file__).parent.parent / "bench/results/photos.json"
+RESULTS = WEIGHTS / "ddpm-tiger-32/photos.json"
 
 
 def main() -> None:
