@@ -31,10 +31,10 @@ TIMES = (1, 10, 250, 500, 750, 999, 1000)
 PARTS = ("device", "noise", "compare", "photo", "words", "plane", "measured")
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 CHAPTERS = {
-    "01_theory": "plane",
-    "04_ddpm_from_scratch": "noise",
-    "05_ddim": "compare",
-    "06_stable_diffusion": "words",
+    "01_theory": ["plane"],
+    "04_ddpm_from_scratch": ["noise"],
+    "05_ddim": ["compare"],
+    "06_stable_diffusion": ["words", "photo"],
 }
 PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Live</title>
 <meta name="viewport" content="width=device-width">
@@ -311,17 +311,22 @@ def test_the_browsers_tiger_is_pythons(sampler, eta, steps, drawing, monkeypatch
 
 
 @pytest.mark.parametrize("steps", [5, 10, 25])
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm_solver"])
-def test_the_browsers_tiger_with_attributes_is_pythons(sampler, steps, drawing, monkeypatch):
+@pytest.mark.parametrize(
+    ("sampler", "eta"), [("ddpm", 0), ("ddim", 0), ("ddim", 0.5), ("dpm_solver", 0)]
+)
+def test_the_browsers_tiger_with_attributes_is_pythons(sampler, eta, steps, drawing, monkeypatch):
     """With guidance towards a golden fur and snow, the other attributes being any."""
     model, schedule = td.load_pretrained("ddpm-tiger-32")
     condition = [model.classes["fur"].index("golden"), model.classes["backdrop"].index("snow")]
     condition += [-1] * (len(model.classes) - 2)
-    request = {"sampler": sampler, "steps": steps, "eta": 0, "seed": 3, "guidance_scale": 2.5}
+    request = {"sampler": sampler, "steps": steps, "eta": eta, "seed": 3, "guidance_scale": 2.5}
     found = drawing(model="ddpm-tiger-32", condition=condition, **request)
     xT = normal(3)(3 * 32 * 32).reshape(1, 3, 32, 32)
     predict = guided(model, torch.tensor([condition]), 2.5)
-    path = python_path(sampler, predict, xT, 3, monkeypatch, steps=steps, schedule=schedule)
+    options = {"eta": eta} if sampler == "ddim" else {}
+    path = python_path(
+        sampler, predict, xT, 3, monkeypatch, steps=steps, schedule=schedule, **options
+    )
     expected = td.to_uint8(path[-1].xt)[0].numpy().astype(int)
     assert expected.std() > 20, "a picture, not a plain colour"
     assert np.abs(rgb(found["picture"]) - expected).max() <= 2
@@ -635,6 +640,13 @@ def test_a_reader_draws_looks_back_and_draws_again(tab, origin):
         wait_for(part, f"Saved {file}{about}")
         assert Path(download.value.path()).read_bytes().startswith(kind)
 
+        with Image.open(download.value.path()) as saved:
+            assert saved.size == (256, 256)
+            saved.seek(getattr(saved, "n_frames", 1) - 1)
+            levels = np.asarray(saved.convert("RGB")).astype(int)
+        inside, between = (abs(np.diff(levels, axis=1))[:, k::4].mean() for k in (0, 3))
+        assert inside > 0.5 * between, "enlarged smoothly, not in squares of equal pixels"
+
     scrub.press("Home")
     with tab.expect_download() as download:
         press(part, "Save as PNG")
@@ -642,6 +654,17 @@ def test_a_reader_draws_looks_back_and_draws_again(tab, origin):
     assert tab.errors == []
     stored = "[localStorage.length, sessionStorage.length, document.cookie.length]"
     assert tab.evaluate(stored) == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("wish", "how"), [("reduce", "auto"), ("no-preference", "smooth")])
+def test_who_asks_for_little_motion_gets_it(wish, how, tab, server):
+    tab.emulate_media(reduced_motion=wish)
+    part = opened(tab, server, "noise")
+    tab.evaluate("Element.prototype.scrollIntoView = ({behavior}) => (window.scrolled = behavior)")
+    part.get_by_label("Steps", exact=True).fill("1")
+    press(part, "Draw a tiger")
+    wait_for(part, "Done: DPM-Solver++, 1 step, seed 11, in")
+    assert tab.evaluate("scrolled") == how
 
 
 def test_a_drawing_stops_when_asked_and_the_next_one_works(noise):
@@ -1308,16 +1331,17 @@ def test_three_samplers_draw_from_the_same_noise(tab, origin):
     assert tab.errors == []
 
 
-@pytest.mark.parametrize(("chapter", "name"), CHAPTERS.items())
-def test_a_chapter_holds_its_part_and_elsewhere_one_sentence(chapter, name):
+@pytest.mark.parametrize(("chapter", "names"), CHAPTERS.items())
+def test_a_chapter_holds_its_parts_and_elsewhere_one_sentence(chapter, names):
     """Without scripts, and in a notebook, where styles and scripts are left out."""
     cells = json.loads((ROOT / f"book/{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
-    (source,) = ["".join(c["source"]) for c in cells if "data-live" in "".join(c["source"])]
-    assert '<link rel="stylesheet" href="live/live.css">' in source
-    assert '<script src="live/live.js" defer></script>' in source
-    assert f'data-live="{name}"' in source
-    said = re.search(r'<p>.*<a href="([^"]*)">this chapter\'s page</a>.*</p>', source)
-    assert said[1] == f"https://tigerdiff.github.io/tigerdiff/{chapter}.html"
+    sources = ["".join(c["source"]) for c in cells if "data-live" in "".join(c["source"])]
+    assert '<link rel="stylesheet" href="live/live.css">' in sources[0]
+    assert '<script src="live/live.js" defer></script>' in sources[0]
+    for source, name in zip(sources, names, strict=True):
+        assert f'data-live="{name}"' in source
+        said = re.search(r'<p>.*<a href="([^"]*)">this chapter\'s page</a>.*</p>', source)
+        assert said[1] == f"https://tigerdiff.github.io/tigerdiff/{chapter}.html"
 
 
 def test_a_chapter_chooses_network_sampler_and_steps(tab, site):

@@ -34,11 +34,13 @@ def new_autoencoder() -> AutoencoderKL:
     )  # fmt: skip
 
 
-def examples(tigers: list[Tiger], step: int, whole: bool, seed: int) -> Tensor:
+def examples(
+    tigers: list[Tiger], step: int, whole: bool, seed: int, device: str | torch.device = "cpu"
+) -> Tensor:
     """Paint the batch of a step, float (B, 3, S, S); everything of it comes from (seed, step)."""
     count = WHOLE if whole else CROPS
     chosen = torch.randint(len(tigers), (count,), generator=seeded_generator(seed, step))
-    images = paint([tigers[k] for k in chosen.tolist()], SIZE)
+    images = paint([tigers[k] for k in chosen.tolist()], SIZE, device)
     x = to_float(images if whole else crops(images, CROP, each=1, seed=step))
     return x.contiguous(memory_format=torch.channels_last)
 

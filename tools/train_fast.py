@@ -109,8 +109,9 @@ def pool(size: int, seed: int, classes: dict[str, list[str]]) -> tuple[Tensor, T
     """Paint tigers: pictures, uint8 (TIGERS, 3, size, size), and their labels (TIGERS, A)."""
     images, labels = [], []
     for start in range(0, TIGERS, 1024):
-        painted, tigers = procedural_tigers(min(1024, TIGERS), size, seed, start=start)
-        images.append(painted)
+        count = min(1024, TIGERS)
+        painted, tigers = procedural_tigers(count, size, seed, find_device(), start=start)
+        images.append(painted.cpu())
         labels += [
             [words.index(getattr(t, name)) for name, words in classes.items()] for t in tigers
         ]

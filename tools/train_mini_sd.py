@@ -139,7 +139,7 @@ def train_autoencoder(
 
     def loss(vae: nn.Module, step: int) -> Tensor:
         whole = step >= WHOLE_FROM * options.vae_steps
-        x = examples(tigers, step, whole, SEED).to(DEVICE)
+        x = examples(tigers, step, whole, SEED, DEVICE)
         shape = len(x), LATENT_CHANNELS, x.shape[2] // 8, x.shape[3] // 8
         noise = torch.randn(shape, generator=seeded_generator(SEED, step, 1)).to(DEVICE)
         return measured(vae, x, noise, judge if whole else None, autocast)
@@ -170,7 +170,7 @@ def encode(vae: AutoencoderKL, tigers: list[Tiger], out: Path, over: Callable[[]
                     sys.exit(f"{start} tigers are encoded: the same command continues")
                 some = tigers[first : min(first + 16, start + PART)]
                 with autocast():
-                    latent = vae.encode(to_float(paint(some, SIZE)).to(DEVICE)).latent_dist
+                    latent = vae.encode(to_float(paint(some, SIZE, DEVICE))).latent_dist
                 means.append(latent.mean.float().cpu())
             with replacing(path) as part:
                 save_file({"means": torch.cat(means).contiguous()}, part)

@@ -197,7 +197,7 @@ function downloads(view, name, tell) {
     const file = `${name()}${t > 0 ? `-step-${k}` : ""}.png`;
     const large = canvas(side, "");
     const context = large.getContext("2d");
-    context.imageSmoothingEnabled = false;
+    context.imageSmoothingQuality = "high";
     context.drawImage(view.right, 0, 0, side, side);
     large.toBlob((blob) => {
       save(blob, file);

@@ -140,6 +140,26 @@ function latentPicture(latent, [, height, width]) {
   return to_rgba(latent.subarray(0, 3 * height * width).map((value) => value / 3));
 }
 
+// A picture's bytes at scale times its side, between its pixels' centres by straight lines.
+function enlarged(rgba, side, scale) {
+  const at = Float64Array.from({ length: side * scale }, (_, k) => Math.min(Math.max((k + 0.5) / scale - 0.5, 0), side - 1));
+  const out = new Uint8ClampedArray(4 * at.length ** 2);
+  let i = 0;
+  for (const y of at) {
+    const [top, v] = [Math.floor(y), y % 1];
+    const bottom = Math.min(top + 1, side - 1);
+    for (const x of at) {
+      const [left, u] = [Math.floor(x), x % 1];
+      const right = Math.min(left + 1, side - 1);
+      for (let c = 0; c < 4; c++) {
+        const value = (row, column) => rgba[4 * (row * side + column) + c];
+        out[i++] = (1 - v) * ((1 - u) * value(top, left) + u * value(top, right)) + v * ((1 - u) * value(bottom, left) + u * value(bottom, right));
+      }
+    }
+  }
+  return out;
+}
+
 let gifs = null;
 async function gif({ id, frames, size, delay, scale }) {
   if (stopped.delete(id)) return;
@@ -149,11 +169,9 @@ async function gif({ id, frames, size, delay, scale }) {
   for (const [k, frame] of frames.entries()) {
     await new Promise((resolve) => setTimeout(resolve)); // lets a "stop" come in
     if (stopped.delete(id)) return;
-    const palette = gifs.quantize(frame, 256);
-    const small = gifs.applyPalette(frame, palette);
-    const large = new Uint8Array(side * side);
-    for (let y = 0; y < side; y++) for (let x = 0; x < side; x++) large[y * side + x] = small[Math.floor(y / scale) * size + Math.floor(x / scale)];
-    encoder.writeFrame(large, side, side, { palette, delay: k === frames.length - 1 ? 1500 : delay });
+    const large = enlarged(frame, size, scale);
+    const palette = gifs.quantize(large, 256);
+    encoder.writeFrame(gifs.applyPalette(large, palette), side, side, { palette, delay: k === frames.length - 1 ? 1500 : delay });
   }
   encoder.finish();
   self.postMessage({ type: "gif", id, data: encoder.bytes() });
