@@ -146,9 +146,7 @@ def test_plots_and_pictures_take_tensors_from_there(far):
     td.plot_curves({"a": x}, x, errors={"a": x.abs()})
     td.plot_histograms({"a": x})
     points = x.reshape(6, 2)
-    td.plot_points(
-        points, behind=points, paths=points[None].repeat(2, 1, 1), arrows=(points, points)
-    )
+    td.plot_points(points, behind=points, paths=points[None].repeat(2, 1, 1))
     td.show_images(x.reshape(1, 3, 2, 2), titles=["a"], alt="a")
 
 

@@ -96,6 +96,8 @@ def sample(
     check_kind("schedule", schedule, NoiseSchedule)
     real_number("guidance_scale", guidance_scale, "a finite number", isfinite)
     check_kind("condition", condition, Mapping, type(None))
+    if guidance_scale != 1 and not condition:
+        raise ValueError("guidance_scale has an effect only with a condition: give one, or leave 1")
     whole_number("n", n, 1)
     whole_number("size", size, 1)
     whole_number("seed", seed, 0, 2**64 - 1)

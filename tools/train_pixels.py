@@ -138,12 +138,17 @@ def start_warm(source: str, config: TrainConfig) -> None:
     average = EMA(network, config.ema_decay)
     average.step = seen["steps"]
     before = {name: seen[name] for name in ("steps", "images_seen", "training_hours")}
-    if not (stages := seen.get("stages")):  # a card from when the rate stayed the same
-        recipe = seen["recipe"]
-        rates, dropout = 2 * [recipe["learning_rate"]], recipe.get("condition_dropout")
-        one = {"steps": seen["steps"], "learning_rate": rates, "condition_dropout": dropout}
-        stages = [one]
-    before["stages"] = stages
+    recipe = seen.get("recipe", {})
+    first = {
+        "steps": seen["steps"],
+        "learning_rate": 2 * [recipe.get("learning_rate")],  # it stayed the same then
+        "condition_dropout": recipe.get("condition_dropout"),
+    }
+    before["stages"] = seen.get("stages", [first])
+    if "measures" in seen:  # of a shipped model: how good it was, and what made it
+        made = {name: seen[name] for name in ("command", "hardware", "date")}
+        made["frechet"] = seen["measures"]["ddim 50"]["frechet"]
+        before["stages"][-1] |= made
     Path(config.out).mkdir(parents=True, exist_ok=True)
     (Path(config.out) / "before.json").write_text(json.dumps(before) + "\n")
     checkpoints.save_checkpoint(

@@ -39,7 +39,7 @@ PATHS = torch.randn(6, 3, 2, generator=torch.Generator().manual_seed(1)).cumsum(
     [
         lambda: plot_curves({"a": [1, 2], "b": [2, 1]}, ylabel="y"),
         lambda: plot_histograms({"a": CLOUD}),
-        lambda: plot_points(CLOUD, title="a cloud"),
+        lambda: plot_points(CLOUD),
     ],
 )
 def test_a_figure_is_for_the_caller_alone_and_its_texts_are_large(figure):
@@ -173,7 +173,7 @@ def test_the_density_is_a_line_over_the_bars():
 
 
 def test_points_lie_on_a_plane_with_equal_axes():
-    axes = axes_of(plot_points(CLOUD, title="a cloud", limit=3.0, behind=2 * CLOUD))
+    axes = axes_of(plot_points(CLOUD, limit=3.0, behind=2 * CLOUD))
     behind, cloud = offsets(axes)
     np.testing.assert_allclose(cloud, CLOUD, rtol=1e-6)
     np.testing.assert_allclose(behind, 2 * CLOUD, rtol=1e-6)
@@ -206,17 +206,6 @@ def test_a_path_that_leaves_the_plane_is_not_cut():
     assert axes.get_xlim() == (-0.5, 0.5), "the limit is the caller's choice"
     assert not any(artist.get_clip_on() for artist in [*axes.get_lines(), *axes.collections])
     assert axes_of(plot_points(CLOUD, limit=0.5)).collections[0].get_clip_on()
-
-
-def test_arrows_start_where_they_should():
-    places = torch.cartesian_prod(torch.arange(3.0), torch.arange(3.0))
-    axes = axes_of(plot_points(CLOUD, limit=3.0, arrows=(places, -places)))
-    arrows = axes.collections[-1]
-    np.testing.assert_array_equal(arrows.get_offsets(), places)
-    np.testing.assert_array_equal(arrows.U, -places[:, 0])
-    np.testing.assert_array_equal(arrows.V, -places[:, 1])
-    far = axes_of(plot_points(CLOUD, arrows=(9 * places, places)))
-    assert far.get_xlim()[1] > 18, "the plane reaches to the arrows"
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ def render_command(
     tigerdiff render -n 64 --size 128 --out tigers
     tigerdiff train --data tigers --out runs/tigers
 
-    Beside the pictures lie captions.csv (file_name and text) and metadata.csv,
-    which has every attribute of every tiger too. Hugging Face datasets loads
+    captions.csv (file_name and text) and metadata.csv, which has every attribute
+    of every tiger too, are written beside the pictures. Hugging Face datasets loads
     the folder: load_dataset("imagefolder", data_dir="tigers").
 
     Args:

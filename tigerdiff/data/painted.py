@@ -101,8 +101,8 @@ def render_folder(
 ) -> None:
     """Write tigers 0 ... n - 1 of a seed into a folder, as PNGs with their captions.
 
-    Beside the pictures lie ``captions.csv`` (``file_name``, ``text``) and ``metadata.csv``, with
-    each attribute too, for :func:`read_tigers` and Hugging Face's
+    ``captions.csv`` (``file_name``, ``text``) and ``metadata.csv``, which has each attribute too,
+    are written beside the pictures, for :func:`read_tigers` and Hugging Face's
     ``load_dataset("imagefolder", data_dir=out)``. At every moment each row of the tables has its
     picture: a rendering that was interrupted is sound and can be resumed.
 

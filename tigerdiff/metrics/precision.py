@@ -23,7 +23,7 @@ def precision_recall(
 ) -> PrecisionRecall:
     """Measure quality and variety apart (Kynkäänniemi et al. 2019, eq. 1 and 2).
 
-    Around each picture of a set lies a ball that reaches to its k-th nearest neighbour in the set.
+    Each picture of a set is the centre of a ball that reaches to its k-th nearest neighbour there.
     Precision is the share of the drawn pictures that lie in a ball of a real one, recall the share
     of the real pictures that lie in a ball of a drawn one. Both depend on k, the features and the
     numbers of pictures, and are below 1 for two real sets: compare them with that floor.

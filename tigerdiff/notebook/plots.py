@@ -103,7 +103,8 @@ def plot_histograms(
     whole_number("bins", bins, 1)
     figure, axes = _axes(5.6, 3.1)
     for colour, (name, values) in zip(COLOURS * len(samples), samples.items()):
-        flat, width = values.detach().flatten().cpu().double(), (limits[1] - limits[0]) / bins
+        flat = torch.as_tensor(_on_cpu(values)).flatten().double()
+        width = (limits[1] - limits[0]) / bins
         heights = torch.histc(flat, bins, *limits) / (flat.numel() * width)
         left = torch.linspace(*limits, bins + 1)[:-1]
         style = {"align": "edge", "alpha": 0.55, "color": colour, "label": name}
@@ -119,9 +120,7 @@ def plot_histograms(
 def plot_points(
     points: Tensor,
     *,
-    title: str = "",
     limit: float | None = None,
-    arrows: tuple[Tensor, Tensor] | None = None,
     paths: Tensor | None = None,
     behind: Tensor | None = None,
 ) -> Figure:
@@ -129,10 +128,8 @@ def plot_points(
 
     Args:
         points: (N, 2).
-        title: text above.
         limit: the plane is shown from -limit to limit on both axes, and paths run on over the edge;
             by default as much as everything drawn needs.
-        arrows: ``(from, along)``, each (K, 2): an arrow at each place.
         paths: (steps, K, 2): K lines that the points went along, each from a hollow circle.
         behind: (M, 2): a second cloud, in grey behind the first.
 
@@ -140,17 +137,14 @@ def plot_points(
         ValueError: if a tensor is not of the shape above, naming the argument.
     """
     points, behind, paths = _on_cpu(points), _on_cpu(behind), _on_cpu(paths)
-    places, along = map(_on_cpu, (None, None) if arrows is None else arrows)
-    shapes = dict(points="(N, 2)", behind="(M, 2)", paths="(steps, K, 2)", arrows="(K, 2) each")
-    given = {"points": points, "behind": behind, "paths": paths, "arrows": places}
+    shapes = dict(points="(N, 2)", behind="(M, 2)", paths="(steps, K, 2)")
+    given = {"points": points, "behind": behind, "paths": paths}
     drawn = {name: x for name, x in given.items() if x is not None}
     for name, x in drawn.items():
         check_kind(name, x, Tensor)
         if x.ndim != 2 + (name == "paths") or x.shape[-1] != 2 or not x.numel():
             raise ValueError(f"{name} must be {shapes[name]}, not {tuple(x.shape)}")
     check_kind("points", points, Tensor)
-    if arrows is not None and getattr(along, "shape", None) != places.shape:
-        raise ValueError("arrows must be two tensors of one shape, (K, 2)")
     if limit is None:
         limit = 1.05 * max(x.abs().max().item() for x in drawn.values())
     figure, axes = _axes(4.2, 4.2)
@@ -164,9 +158,7 @@ def plot_points(
         axes.scatter(*paths[0].T, s=36, clip_on=False, zorder=3, **hollow)
     size, clipped = (3, True) if paths is None else (24, False)
     axes.scatter(*points.T, s=size, color=COLOURS[0], zorder=4, clip_on=clipped)
-    if arrows is not None:
-        axes.quiver(*places.T, *along.T, color=COLOURS[1], angles="xy", width=0.004)
-    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), title=title)
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
     axes.set_aspect("equal")
     return figure
 
