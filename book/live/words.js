@@ -133,9 +133,11 @@ function mountWords(root) {
       go.click();
     });
   }
+  const known = (model?.tokenizer.words ?? []).filter((word) => /\p{L}/u.test(word)).sort();
+  const vocabulary = make("details", {}, make("summary", {}, "All words of its captions"), make("p", {}, known.join(", ")));
   root.append(
     make("div", { class: "live-fields", role: "group", "aria-label": "Words for the prompt" }, ...menus.map(({ element }) => element)),
-    prompt.element, negative.element,
+    prompt.element, vocabulary, negative.element,
     make("div", { class: "live-fields" }, scale.element, ...fields.elements), idle,
     make("div", { class: "live-buttons" }, go, stop), ...report.elements, view.element, save.element);
 }

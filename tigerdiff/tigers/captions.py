@@ -88,7 +88,7 @@ def caption(tiger: Tiger, seed: int = 0) -> str:
     """Describe a painted tiger truly, as in "a roaring white tiger cub at night".
 
     It always says fur, age, mouth, backdrop and daytime ("at night" says the last two), and
-    sometimes what else is clear to see. The words are those of ``VOCABULARY``, in lower case.
+    sometimes what else is clear to see. The words are in lower case.
 
     Args:
         tiger: the attributes.
