@@ -1208,7 +1208,7 @@ def test_words_become_a_tiger(tab, origin):
     assert prompt.input_value() == "a roaring adult orange tiger at night"
     assert part.get_by_label("Time").is_hidden(), "a tiger at night has no other time of day"
     part.get_by_text("All words of its captions").click()
-    part.get_by_text(re.compile(r"\ba, .*\bsideways, .*\bwhite\b")).wait_for()
+    part.get_by_text(re.compile(r"\ba, .*\bsides, .*\bwhite\b")).wait_for()
     prompt.fill("a blue tiger")
     part.get_by_text("Not in the vocabulary: blue.").wait_for()
     part.get_by_label("Steps", exact=True).fill("2")
