@@ -127,13 +127,14 @@ def test_photos_are_learned_and_measured_and_a_second_call_goes_on(tmp_path, mon
     assert all(0 < row["loss_held_out"] < 2 for row in result["rows"])
 
 
-def test_copies_are_nearer_to_seen_photos_and_new_pictures_are_not():
-    images, _ = procedural_tigers(120, 16)
-    seen, new, drawn = images[:60], images[60:80], images[80:]
-    assert measure_photos.nearer(seen[:20], seen[:20], new) == 1
-    assert measure_photos.nearer(seen[:20].flip(-1), seen[:20], new) == 1
-    assert measure_photos.nearer(new, seen, new) == 0
-    assert 0.3 < measure_photos.nearer(drawn, seen, new) < 0.7
+def test_copies_are_told_from_new_pictures():
+    images, _ = procedural_tigers(80, 16)
+    seen, new = images[:60], images[60:]
+    noisy = (seen[:10].int() + torch.randint(-4, 5, seen[:10].shape)).clamp(0, 255).byte()
+    assert measure_photos.copies(seen[:10], seen) == measure_photos.copies(noisy, seen) == 1
+    assert measure_photos.copies(noisy.flip(-1), seen) == 1
+    assert measure_photos.copies(new, seen) == 0
+    assert measure_photos.copies(torch.cat([noisy, new[:10]]), seen) == 0.5
 
 
 def test_a_model_is_timed_and_nothing_else_of_it_changes(measured, monkeypatch):

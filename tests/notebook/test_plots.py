@@ -178,7 +178,7 @@ def test_points_lie_on_a_plane_with_equal_axes():
     np.testing.assert_allclose(cloud, CLOUD, rtol=1e-6)
     np.testing.assert_allclose(behind, 2 * CLOUD, rtol=1e-6)
     assert axes.get_xlim() == axes.get_ylim() == (-3, 3)
-    assert axes.get_aspect() == 1 and axes.get_title() == "a cloud"
+    assert axes.get_aspect() == 1
 
 
 def test_without_a_limit_everything_is_shown():
@@ -216,8 +216,6 @@ def test_a_path_that_leaves_the_plane_is_not_cut():
         ({"points": torch.zeros(0, 2)}, r"points must be \(N, 2\), not \(0, 2\)"),
         ({"points": CLOUD, "behind": torch.zeros(1, 3)}, r"behind must be \(M, 2\)"),
         ({"points": CLOUD, "paths": torch.zeros(4, 2)}, r"paths must be \(steps, K, 2\)"),
-        ({"points": CLOUD, "arrows": [torch.zeros(4, 3)] * 2}, r"arrows must be \(K, 2\) each"),
-        ({"points": CLOUD, "arrows": (CLOUD, CLOUD[1:])}, r"of one shape, \(K, 2\)"),
     ],
 )
 def test_a_wrong_shape_is_named(arguments, words):
