@@ -5,7 +5,7 @@ own loss, noise schedule, optimiser, learning rate, batch and average of weights
 of ``TrainConfig`` through ``train``, the peers what their documentation says (see trainers.py).
 
 In favour of the peers: their networks are cut down to our parameters and FLOPs, while the
-documented ones are many times larger; they train in bfloat16 where the machine has it, as their
+documented ones are many times larger; they train in bfloat16 where it is faster, as their
 documentation trains in float16 on a GPU; their images come from memory, their losses are not
 fetched or logged, and the end of diffusers' cosine is fitted to the seconds there are.
 """

@@ -1,6 +1,6 @@
 """What holds for all arguments that are allowed: shapes, types, T, steps, schedules, seeds.
 
-A dozen examples of each property; ANY_VALUES=1000 tries as many.
+A dozen examples of each property; ANY_VALUES=100 tries as many.
 """
 
 import copy

@@ -660,7 +660,8 @@ def test_a_reader_draws_looks_back_and_draws_again(tab, origin):
 def test_who_asks_for_little_motion_gets_it(wish, how, tab, server):
     tab.emulate_media(reduced_motion=wish)
     part = opened(tab, server, "noise")
-    tab.evaluate("Element.prototype.scrollIntoView = ({behavior}) => (window.scrolled = behavior)")
+    spy = "Element.prototype.scrollIntoView = ({ behavior }) => (window.scrolled = behavior)"
+    tab.evaluate(f"() => void ({spy})")
     part.get_by_label("Steps", exact=True).fill("1")
     press(part, "Draw a tiger")
     wait_for(part, "Done: DPM-Solver++, 1 step, seed 11, in")

@@ -1,6 +1,6 @@
 """Arguments of the public functions at random: wrong ones are named, right ones agree.
 
-Sixty examples of each property; ODD_ARGUMENTS=5000 tries as many.
+Sixty examples of each property; ODD_ARGUMENTS=500 tries as many.
 """
 
 import contextlib

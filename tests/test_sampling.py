@@ -166,6 +166,8 @@ def test_conditions_in_words():
             sample(model, SCHEDULE, 1, condition=condition, **options)
     with pytest.raises(ValueError, match="^guidance_scale must be a finite number"):
         sample(model, SCHEDULE, 1, guidance_scale=float("nan"), **options)
+    with pytest.raises(ValueError, match="^guidance_scale has an effect only with a condition"):
+        sample(model, SCHEDULE, 1, guidance_scale=2, **options)
     with pytest.raises(ValueError, match="^this network is unconditional"):
         sample(
             UNet(size=8, multipliers=(1,), attention=()),

@@ -79,7 +79,7 @@ def sample(
         seed: 0 ... 2**64 - 1; the same seed gives the same pictures on the same machine.
         condition: attribute to word, such as ``{"fur": "white"}``, for a conditional network; what
             is not named is left open.
-        guidance_scale: of the condition, see :func:`guided`.
+        guidance_scale: of the condition, see :func:`guided`; without one it must be 1.
         progress: show a progress bar.
 
     Returns:

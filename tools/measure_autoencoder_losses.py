@@ -62,7 +62,7 @@ def train(vae: AutoencoderKL, left_out: tuple[str, ...], steps: int) -> Autoenco
     weights = {name: 0.0 if name in left_out else weight for name, weight in WEIGHTS.items()}
     for step in trange(steps, desc=f"left out: {left_out}"):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / steps)
-        x = examples(tigers, step, True, SEED).to(DEVICE)
+        x = examples(tigers, step, True, SEED, DEVICE)
         shape = len(x), vae.config.latent_channels, x.shape[2] // 8, x.shape[3] // 8
         noise = torch.randn(shape, generator=seeded_generator(SEED, step, 1)).to(DEVICE)
         loss = autoencoder_loss(vae, x, noise, judge, autocast, weights)

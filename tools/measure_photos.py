@@ -6,7 +6,7 @@ Writes tigerdiff/pretrained/weights/ddpm-tiger-32/photos.json. Every tenth photo
 network of ddpm-tiger-32 learns the others from scratch. At some steps the averaged weights are
 measured: their loss on photos that they have seen and on those held out, at the same times and with
 the same noise, and how many of their drawings are copies of photos. The run is kept in --out; the
-same command continues it.
+same command continues it; other photos need another folder.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from tigerdiff import (
 )
 from tigerdiff.pretrained.load import WEIGHTS
 from tigerdiff.training import checkpoints
+from tigerdiff.training.examples import content_of
 from tigerdiff.training.loop import stratified_times
 
 SIZE, CHANNELS, MULTIPLIERS = MODELS["ddpm-tiger-32"]
@@ -49,10 +50,20 @@ def main() -> None:
     parser.add_argument("--result", type=Path, default=RESULTS)
     options = parser.parse_args()
     photos = load_folder(options.data, SIZE)
+    if len(photos) < 10:
+        parser.error(f"{options.data} holds {len(photos)} photos: at least 10 are needed")
     held_out = torch.arange(len(photos)) % 10 == 9
     seen, new = photos[~held_out], photos[held_out]
     before = json.loads(options.result.read_text()) if options.result.exists() else {}
-    how = {"seed": SEED, "n": options.n, "seen": len(seen), "held_out": len(new), "batch_size": 32}
+    how = {
+        "seed": SEED,
+        "n": options.n,
+        "times": TIMES,
+        "seen": len(seen),
+        "held_out": len(new),
+        "batch_size": 32,
+        "photos_sha256": content_of(photos),
+    }
     rows = before.get("rows", []) if {name: before.get(name) for name in how} == how else []
     for steps in AT[len(rows) :]:
         learn(seen, steps, options.out)

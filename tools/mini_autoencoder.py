@@ -94,7 +94,7 @@ def psnr(vae: AutoencoderKL, count: int = 8) -> float:
     device = next(vae.parameters()).device
     found = []
     for tiger in series(count, VALIDATION_SEED):
-        x = to_float(paint([tiger], SIZE)).to(device)
+        x = to_float(paint([tiger], SIZE, device))
         back = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
         found.append(10 * torch.log10(4 / (back - x).square().mean()))
     return torch.stack(found).mean().item()

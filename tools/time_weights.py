@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from diffusers import StableDiffusionPipeline
 from measure_weights import RESULTS
-from report import head, write
+from report import head, rounded, write
 from train_pixels import MODELS
 from weights_rows import how_timed, timed
 
@@ -56,7 +56,7 @@ def time_pipeline(folder: Path) -> None:
         seconds[str(count)] = min(times)
     card = json.loads((folder / "card.json").read_text())
     made = head("python tools/time_weights.py") | {"steps": STEPS, "seconds": seconds}
-    write(folder / "card.json", card | {"timed": made})
+    write(folder / "card.json", card | {"timed": rounded(made)}, digits=17)  # all else as it is
 
 
 if __name__ == "__main__":

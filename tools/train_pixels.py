@@ -52,7 +52,7 @@ SEED = 1_800_000_000  # of the tigers and of the training, far from the seeds th
 
 
 class FallingRate(TrainConfig):
-    """A run whose learning rate falls to 0 in a straight line, after the warm-up."""
+    """A run whose learning rate falls, beside the warm-up, in a straight line towards 0."""
 
     def learning_rate_at(self, step: int) -> float:
         """Return the rate of a step from 1."""
@@ -147,7 +147,8 @@ def start_warm(source: str, config: TrainConfig) -> None:
     before["stages"] = seen.get("stages", [first])
     if "measures" in seen:  # of a shipped model: how good it was, and what made it
         made = {name: seen[name] for name in ("command", "hardware", "date")}
-        made["frechet"] = seen["measures"]["ddim 50"]["frechet"]
+        good = seen["measures"]["ddim 50"]
+        made |= {name: good[name] for name in ("n", "frechet", "frechet_standard_error")}
         before["stages"][-1] |= made
     Path(config.out).mkdir(parents=True, exist_ok=True)
     (Path(config.out) / "before.json").write_text(json.dumps(before) + "\n")
@@ -167,9 +168,10 @@ def trained(out: Path) -> dict:
     path = out / "before.json"
     before = json.loads(path.read_text()) if path.exists() else {}
     dropout = state["config"]["condition_dropout"] if state["network"].get("classes") else None
+    rate = state["config"]["learning_rate"]
     stage = {
         "steps": state["step"],
-        "learning_rate": [state["config"]["learning_rate"], 0.0],
+        "learning_rate": [rate, rate * (1 - state["step"] / state["config"]["steps"])],
         "condition_dropout": dropout,
     }
     return {

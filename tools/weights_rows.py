@@ -140,7 +140,6 @@ def for_card(result: dict) -> dict:
     return {
         "measured": {name: result[name] for name in made},
         "timed": how_timed(result),
-        "shares": result["shares"],
         "measures": {
             title: {name: x for name, x in row.items() if name not in titles}
             for title, row in rows.items()

@@ -3,7 +3,7 @@
 // In:  {type: "data", name, part, parts, text}   a piece of a file in base64
 //      {type: "draw", id, ...request}            see draw
 //      {type: "stop", id}
-//      {type: "gif", id, frames, size, delay}
+//      {type: "gif", id, frames, size, delay, scale}
 // Out: {type: "ready" | "step" | "done" | "gif" | "error", id, ...}
 
 const files = new Map(); // name -> Uint8Array, or an array of pieces while they arrive
