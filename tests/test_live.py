@@ -419,6 +419,16 @@ def test_the_browsers_tiger_from_words_is_pythons(sampler, steps, drawing, minia
     assert np.abs(rgb(found["picture"]) - expected).max() <= 2
 
 
+def test_networks_of_one_model_are_kept_at_a_time_and_come_back(drawing, miniature):
+    """Each network gives its memory to the next one, and draws the same picture when it is back."""
+    request = {"sampler": "ddim", "steps": 5, "eta": 0, "seed": 3}
+    empty = tokens(miniature, "")
+    words = {"model": "mini-sd-tiger", "ids": empty, "negative": empty}
+    small = {"model": "ddpm-tiger-32"}
+    first, _, again = (drawing(**request, **model)["picture"] for model in (small, words, small))
+    assert first == again
+
+
 def test_a_slow_decoder_makes_pictures_of_some_steps_and_the_last(drawing, miniature):
     ids = tokens(miniature, "a white tiger")
     request = {"model": "mini-sd-tiger", "sampler": "ddim", "steps": 5, "eta": 0, "seed": 1}
@@ -497,7 +507,8 @@ def test_words_for_which_there_is_no_room_are_named(samplers, networks):
 
 
 def test_the_times_that_the_page_states_are_of_these_weights():
-    draws = json.loads((ROOT / "bench/results/live.json").read_text(encoding="utf-8"))["draws"]
+    measured = json.loads((ROOT / "bench/results/live.json").read_text(encoding="utf-8"))
+    draws = measured["draws"]
     assert draws.keys() == measure_live.REQUESTS.keys()
     for what, request in measure_live.REQUESTS.items():
         folder = measure_live.WEIGHTS / request["model"]

@@ -6,8 +6,8 @@
 //      {type: "gif", id, frames, size, delay, scale}
 // Out: {type: "ready" | "step" | "done" | "gif" | "error", id, ...}
 
-const files = new Map(); // name -> Uint8Array, or an array of pieces while they arrive
-const sessions = new Map(); // "model.part" -> an onnxruntime session
+const files = new Map(); // name -> Blob, or an array of pieces while they arrive
+const sessions = new Map(); // "model.part" -> an onnxruntime session, of one model at a time
 const stopped = new Set();
 let runtime = null;
 let device = "wasm"; // or "webgpu": what computes, the same for as long as the worker lives
@@ -22,23 +22,13 @@ function bytes(base64) {
 
 function receive({ name, part, parts, text }) {
   const pieces = files.get(name) ?? [];
-  if (!Array.isArray(pieces)) return; // it is whole already
+  if (pieces instanceof Blob) return; // it is whole already
   pieces[part] = bytes(text);
-  files.set(name, pieces);
-  if (pieces.filter(Boolean).length < parts) return;
-  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  pieces.reduce((start, piece) => (whole.set(piece, start), start + piece.length), 0);
-  files.set(name, whole);
-}
-
-function take(name) {
-  const whole = files.get(name);
-  files.delete(name); // onnxruntime keeps its own copy
-  return whole;
+  files.set(name, pieces.filter(Boolean).length < parts ? pieces : new Blob(pieces));
 }
 
 async function imported(name) {
-  const blob = new Blob([take(name)], { type: "text/javascript" });
+  const blob = new Blob([files.get(name)], { type: "text/javascript" });
   const url = URL.createObjectURL(blob);
   try {
     return await import(url);
@@ -60,9 +50,18 @@ WebAssembly.Memory = class extends WebAssembly.Memory {
 async function startRuntime() {
   const ort = await imported(`runtime.${device}`);
   ort.env.wasm.numThreads = 1; // more need headers that plain hosting does not send
-  ort.env.wasm.wasmBinary = take(`code.${device}`);
+  ort.env.wasm.wasmBinary = await files.get(`code.${device}`).arrayBuffer();
   ort.env.logLevel = "error";
   return ort;
+}
+
+// Give the memory of the other models' networks back: all together take more than 600 MB.
+async function releaseAllBut(model) {
+  for (const [name, session] of sessions) {
+    if (name.startsWith(`${model}.`)) continue;
+    sessions.delete(name);
+    await session.release();
+  }
 }
 
 // A network of a model as an async function of its inputs, by name, to its only output.
@@ -70,9 +69,12 @@ async function network(model, part) {
   runtime ??= await startRuntime();
   const name = `${model}.${part}`;
   if (!sessions.has(name)) {
-    sessions.set(name, await runtime.InferenceSession.create(take(name), { executionProviders: [device], logSeverityLevel: 3 }));
+    await releaseAllBut(model);
+    const weights = new Uint8Array(await files.get(name).arrayBuffer());
+    sessions.set(name, await runtime.InferenceSession.create(weights, { executionProviders: [device], logSeverityLevel: 3 }));
     // A card that is lost, asleep or overloaded, may leave the next step without an answer.
-    runtime.env.webgpu.device?.lost.then(({ message }) => self.postMessage({ type: "error", message }));
+    // (With its last session onnxruntime destroys the device itself, and asks for one for the next.)
+    runtime.env.webgpu.device?.lost.then(({ reason, message }) => reason !== "destroyed" && self.postMessage({ type: "error", message }));
   }
   const session = sessions.get(name);
   return async (inputs) => (await session.run(inputs))[session.outputNames[0]].data;
