@@ -33,18 +33,18 @@ MUTANTS = {
     ),
     "variance for sigma in add_noise": (
         "diffusion",
-        "_like((1 - alpha_bar).sqrt(), x0) * eps",
-        "_like(1 - alpha_bar, x0) * eps",
+        "per_picture((1 - alpha_bar).sqrt(), x0) * eps",
+        "per_picture(1 - alpha_bar, x0) * eps",
     ),
     "no square root on the signal": (
         "diffusion",
-        "_like(alpha_bar.sqrt(), x0) * x0",
-        "_like(alpha_bar, x0) * x0",
+        "per_picture(alpha_bar.sqrt(), x0) * x0",
+        "per_picture(alpha_bar, x0) * x0",
     ),
     "noise in bfloat16": (
         "diffusion",
-        "_like((1 - alpha_bar).sqrt(), x0) * eps",
-        "(_like((1 - alpha_bar).sqrt(), x0) * eps).bfloat16().to(x0.dtype)",
+        "per_picture((1 - alpha_bar).sqrt(), x0) * eps",
+        "(per_picture((1 - alpha_bar).sqrt(), x0) * eps).bfloat16().to(x0.dtype)",
     ),
     "off by one in noise_step": (
         "diffusion",
@@ -54,8 +54,8 @@ MUTANTS = {
     # what the output means, and the posterior
     "v the other way round": (
         "diffusion",
-        "_like(alpha_bar.sqrt(), x0) * eps - _like((1 - alpha_bar).sqrt(), x0) * x0",
-        "_like((1 - alpha_bar).sqrt(), x0) * eps - _like(alpha_bar.sqrt(), x0) * x0",
+        "per_picture(signal, x0) * eps - per_picture(noise, x0) * x0",
+        "per_picture(noise, x0) * eps - per_picture(signal, x0) * x0",
     ),
     "x0 for eps as the target": (
         "diffusion",
@@ -86,8 +86,8 @@ MUTANTS = {
     ),
     "posterior's coefficients exchanged": (
         "diffusion",
-        "_like(from_x0, xt) * x0 + _like(from_xt, xt) * xt",
-        "_like(from_xt, xt) * x0 + _like(from_x0, xt) * xt",
+        "per_picture(from_x0, xt) * x0 + per_picture(from_xt, xt) * xt",
+        "per_picture(from_xt, xt) * x0 + per_picture(from_x0, xt) * xt",
     ),
     "one step's alpha in a posterior with a gap": (
         "diffusion",
@@ -97,8 +97,8 @@ MUTANTS = {
     # sampling
     "integer stride for the times": (
         "sampling",
-        "torch.linspace(schedule.T, 0, n + 1, dtype=torch.float64).round().long().tolist()",
-        "[schedule.T - k * (schedule.T // n) for k in range(n)] + [0]",
+        "torch.linspace(schedule.T, 0, steps + 1, dtype=torch.float64).round().long().tolist()",
+        "[schedule.T - k * (schedule.T // steps) for k in range(steps)] + [0]",
     ),
     "first time T - 1": (
         "sampling",
@@ -270,8 +270,8 @@ MUTANTS = {
     # the average and the network
     "decay the wrong way round": (
         "training.ema",
-        "average, weights, 1 - decay",
-        "average, weights, decay",
+        "lerp_(weights, 1 - decay)",
+        "lerp_(weights, decay)",
     ),
     "no warm-up of the average": (
         "training.ema",

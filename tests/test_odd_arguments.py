@@ -68,6 +68,19 @@ WRONG = {
     "features": [None, "nonsense", 3, [], lambda images: images, lambda images: images[0, 0]],
     "object": [None, 3, "a", {}],
     "words": [3, object(), [1]],
+    "classes": [
+        "fur",
+        [1],
+        {"fur": "orange"},
+        {"fur": 3},
+        {"fur": []},
+        {"fur": ["a", "a"]},
+        {"fur": [1, 2]},
+    ],
+    "config": [None, "a", {}, {"T": 20}, {"schedule": "cosine", "T": 20, "seed": object()}],
+    "condition": [3, "fur", {3: "a"}],
+    "places": [3, "a", {}, {"b": [0.0, 1.0]}],
+    "generator": [3, "a", [], [torch.Generator()], [1, 2]],
 }
 
 
@@ -125,11 +138,13 @@ CALLS = {  # function: sound arguments, and what should be what
         {"schedule": SCHEDULE, "output": X, "xt": X, "t": T, "prediction": "v"},
         {"schedule": "schedule", "output": "images", "t": "times", "prediction": "word"},
     ),
-    td.timesteps: ({"schedule": SCHEDULE, "n": 5}, {"schedule": "schedule"}),
+    td.timesteps: (
+        {"schedule": SCHEDULE, "steps": 5}, {"schedule": "schedule", "steps": "whole"},
+    ),
     td.ddim: (
         {"model": NET, "schedule": SCHEDULE, "xT": X, "steps": 3, "eta": 0.5},
         {"model": "function", "schedule": "schedule", "xT": "images", "steps": "whole",
-         "eta": "number"},
+         "eta": "number", "generator": "generator"},
     ),
     td.dpm_solver: (
         {"model": NET, "schedule": SCHEDULE, "xT": X, "steps": 3},
@@ -138,7 +153,8 @@ CALLS = {  # function: sound arguments, and what should be what
     td.sample: (
         {"model": NET, "schedule": SCHEDULE, "n": 1, "size": 16, "steps": 2, "progress": False},
         {"schedule": "schedule", "n": "whole", "size": "whole", "steps": "whole", "seed": "whole",
-         "sampler": "word", "model": "tensor", "guidance_scale": "number"},
+         "sampler": "word", "model": "tensor", "guidance_scale": "number",
+         "condition": "condition"},
     ),
     td.diffusion_loss: (
         {"model": NET, "schedule": SCHEDULE, "x0": X, "t": T, "eps": X},
@@ -172,7 +188,8 @@ CALLS = {  # function: sound arguments, and what should be what
     td.UNet: (
         {"size": 16, "channels": 8, "multipliers": (1, 1), "attention": (), "dropout": 0.0},
         {"size": "whole", "channels": "whole", "blocks": "whole", "multipliers": "sequence",
-         "attention": "sequence", "dropout": "number", "prediction": "word"},
+         "attention": "sequence", "dropout": "number", "prediction": "word",
+         "classes": "classes"},
     ),
     td.EMA: ({"model": NET, "decay": 0.9}, {"model": "tensor", "decay": "number"}),
     td.crops: (
@@ -188,7 +205,7 @@ CALLS = {  # function: sound arguments, and what should be what
     ),
     td.ddpm: (
         {"model": NET, "schedule": SCHEDULE, "xT": X, "steps": 3},
-        {"model": "function", "xT": "images"},
+        {"model": "function", "xT": "images", "generator": "generator"},
     ),
     td.heun: (
         {"model": NET, "schedule": SCHEDULE, "xT": X, "steps": 3},
@@ -236,7 +253,8 @@ CALLS = {  # function: sound arguments, and what should be what
     td.read_card: ({"name": FOLDER / "net"}, {"name": "path"}),
     td.save_checkpoint: (
         CHECKPOINT,
-        {"out": "path", "step": "whole", "keep_last": "whole"},
+        {"out": "path", "step": "whole", "keep_last": "whole", "model": "object", "ema": "object",
+         "config": "config"},
     ),
     td.load_checkpoint: ({"path": FOLDER / "trained"}, {"path": "path"}),
     td.export_run: (
@@ -279,12 +297,16 @@ CALLS = {  # function: sound arguments, and what should be what
         {"tracks": FRAMES, "values": [0, 1], "alt": "x"},
         {"tracks": "mapping", "values": "sequence"},
     ),
-    td.player: ({"films": FRAMES, "alt": "x"}, {"films": "mapping"}),
+    td.player: (
+        {"films": FRAMES, "alt": "x", "interval": 0.1}, {"films": "mapping", "interval": "number"},
+    ),
     td.show_images: (
         {"images": X, "alt": "x"}, {"alt": "sequence", "columns": "whole", "width": "whole"},
     ),
     td.table: ({"rows": [{"a": 1}]}, {"rows": "sequence", "digits": "whole"}),
-    td.plot_curves: ({"curves": {"a": [1.0, 2.0]}}, {"curves": "mapping"}),
+    td.plot_curves: (
+        {"curves": {"a": [1.0, 2.0]}, "x": [0.0, 1.0]}, {"curves": "mapping", "x": "places"},
+    ),
     td.plot_histograms: ({"samples": {"a": HALF}}, {"samples": "mapping", "bins": "whole"}),
 }  # fmt: skip
 OPTIONAL = {  # arguments that may be None

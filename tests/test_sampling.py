@@ -2,6 +2,7 @@
 
 from functools import partial
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_steps_out_of_range(n):
         lambda: timesteps(SCHEDULE, n),
         *(partial(w, lambda x, t: x, SCHEDULE, torch.zeros(1, 3, 2, 2), steps=n) for w in WALKS),
     ):
-        with pytest.raises(ValueError, match="^steps must be a whole number between 1 and 100"):
+        with pytest.raises(ValueError, match="^steps must be a whole number from 1 to 100"):
             call()
 
 
@@ -215,6 +216,16 @@ def test_a_walk_leaves_what_it_was_given_and_has_yielded(walk):
     for step, clones in zip(path, seen):
         _, *tensors = step
         assert all(map(torch.equal, tensors, clones))
+
+
+@pytest.mark.parametrize("walk", WALKS)
+def test_an_output_of_another_shape_is_not_broadcast(walk):
+    for wrong, got in (
+        (lambda xt, t: xt[:, :1], r"\(2, 1, 4, 4\)"),
+        (lambda xt, t: SimpleNamespace(sample=xt), "SimpleNamespace"),
+    ):
+        with pytest.raises(ValueError, match=rf"^model must return .* \(2, 3, 4, 4\) \(got {got}"):
+            list(walk(wrong, SCHEDULE, torch.zeros(2, 3, 4, 4), steps=2))
 
 
 @pytest.mark.parametrize("walk", WALKS)

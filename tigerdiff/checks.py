@@ -59,6 +59,16 @@ def check_model(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a network or a function (got {in_short(value)})")
 
 
+def check_output(output: Any, xt: Tensor) -> None:
+    """Raise ValueError unless a network has returned a tensor of the shape of its input."""
+    got = getattr(output, "shape", None)
+    if got != xt.shape:
+        what = type(output).__name__ if got is None else tuple(got)
+        raise ValueError(
+            f"model must return a tensor of the shape of xt, {tuple(xt.shape)} (got {what})"
+        )
+
+
 def in_short(value: Any) -> str:
     """Return a value as Python writes it, or its type where that would be long."""
     text = repr(value)
@@ -150,6 +160,12 @@ def check_config(
             whole_number(f"each of {name}", value, 1)
     fraction("dropout", dropout)
     check_kind("classes", classes, Mapping, type(None))
+    for name, words in (classes or {}).items():
+        check_kind(f"classes[{name!r}]", words, list, tuple)
+        if not words or len({*map(str, words)}) < len(words):
+            raise ValueError(f"classes[{name!r}] must be different words (got {in_short(words)})")
+        for word in words:
+            check_kind(f"each of classes[{name!r}]", word, str)
     if not multipliers:
         raise ValueError("multipliers must hold at least one number")
     if channels < 8 or channels % 8:

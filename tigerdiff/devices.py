@@ -56,7 +56,7 @@ def has_bfloat16(device: torch.device | str | None = None) -> bool:
         device: None: the best that is there.
 
     Raises:
-        ValueError: if this machine has no such device.
+        ValueError: if this machine has no device of this name.
     """
     if not isinstance(device, torch.device):
         device = find_device(device)
@@ -81,9 +81,12 @@ def memory_of(device: torch.device) -> tuple[int, int]:
     import psutil  # a dependency of accelerate
 
     memory = psutil.virtual_memory()
-    with contextlib.suppress(OSError, ValueError):  # a container's limit, which psutil cannot see
+    # A container has a limit, which psutil cannot see.
+    with contextlib.suppress(OSError, ValueError, KeyError):
         group = Path("/sys/fs/cgroup")
         limit, used = (int((group / f"memory.{x}").read_text()) for x in ("max", "current"))
+        lines = (group / "memory.stat").read_text().splitlines()
+        used -= int(dict(map(str.split, lines))["inactive_file"])  # given back when it is needed
         return min(memory.available, limit - used), min(memory.total, limit)
     return memory.available, memory.total
 

@@ -95,8 +95,8 @@ class NoiseSchedule:
     def to(self, device: torch.device | str) -> NoiseSchedule:
         """Return the schedule with its table on ``device``; raise ValueError if it is not there.
 
-        Only on CUDA: other devices, such as Apple's MPS, may lack float64. For them the table stays
-        on the CPU, and each coefficient is cast to the images' dtype there and then moved.
+        Only CUDA gets it: other devices, such as Apple's MPS, may lack float64. For them the table
+        stays on the CPU, and each coefficient is cast to the images' dtype there and then moved.
         """
         there = find_device(device)
         return NoiseSchedule(self.alpha_bar.to(there if there.type == "cuda" else "cpu"))
@@ -133,7 +133,7 @@ def add_noise(schedule: NoiseSchedule, x0: Tensor, t: Tensor | int, eps: Tensor)
     check_images(x0=x0, eps=eps)
     t = check_time(schedule, "t", t, x0, lowest=0)
     alpha_bar = schedule.alpha_bar[t]
-    return _like(alpha_bar.sqrt(), x0) * x0 + _like((1 - alpha_bar).sqrt(), x0) * eps
+    return per_picture(alpha_bar.sqrt(), x0) * x0 + per_picture((1 - alpha_bar).sqrt(), x0) * eps
 
 
 def noise_step(schedule: NoiseSchedule, x_prev: Tensor, t: Tensor | int, eps: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ def noise_step(schedule: NoiseSchedule, x_prev: Tensor, t: Tensor | int, eps: Te
     check_images(x_prev=x_prev, eps=eps)
     t = check_time(schedule, "t", t, x_prev, lowest=1)
     beta = schedule.beta[t]
-    return _like((1 - beta).sqrt(), x_prev) * x_prev + _like(beta.sqrt(), x_prev) * eps
+    return per_picture((1 - beta).sqrt(), x_prev) * x_prev + per_picture(beta.sqrt(), x_prev) * eps
 
 
 def to_x0_eps(
@@ -188,7 +188,7 @@ def to_x0_eps(
     check_images(xt=xt, output=output)
     t = check_time(schedule, "t", t, xt, lowest=1)
     alpha_bar = schedule.alpha_bar[t]
-    signal, noise = _like(alpha_bar.sqrt(), xt), _like((1 - alpha_bar).sqrt(), xt)
+    signal, noise = per_picture(alpha_bar.sqrt(), xt), per_picture((1 - alpha_bar).sqrt(), xt)
     return split(output, xt, signal, noise, prediction)
 
 
@@ -240,7 +240,8 @@ def to_target(
         return x0
     if prediction == "v":
         alpha_bar = schedule.alpha_bar[t]
-        return _like(alpha_bar.sqrt(), x0) * eps - _like((1 - alpha_bar).sqrt(), x0) * x0
+        signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        return per_picture(signal, x0) * eps - per_picture(noise, x0) * x0
     raise ValueError(f"prediction must be 'eps', 'x0' or 'v' (got {prediction!r})")
 
 
@@ -275,7 +276,7 @@ def posterior(
     from_x0 = alpha_bar_prev.sqrt() * (1 - alpha) / (1 - alpha_bar)
     from_xt = alpha.sqrt() * (1 - alpha_bar_prev) / (1 - alpha_bar)
     variance = (1 - alpha) * (1 - alpha_bar_prev) / (1 - alpha_bar)
-    return _like(from_x0, xt) * x0 + _like(from_xt, xt) * xt, _like(variance, xt)
+    return per_picture(from_x0, xt) * x0 + per_picture(from_xt, xt) * xt, per_picture(variance, xt)
 
 
 def _alpha_bar(beta: Tensor) -> Tensor:
@@ -283,6 +284,6 @@ def _alpha_bar(beta: Tensor) -> Tensor:
     return torch.cat([beta.new_ones(1), torch.cumprod(1 - beta, dim=0)])
 
 
-def _like(coefficient: Tensor, x: Tensor) -> Tensor:
+def per_picture(coefficient: Tensor, x: Tensor) -> Tensor:
     """Return float64 (B,) or () as (B, 1, ...) in dtype and on device of x, to multiply x."""
     return coefficient.to(x.dtype).to(x.device).reshape(-1, *[1] * (x.dim() - 1))

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from tigerdiff.checks import check_kind, check_model, real_number, whole_number
+from tigerdiff.checks import check_kind, check_model, in_short, real_number, whole_number
 from tigerdiff.data.tensors import seeded_generator, to_uint8
 from tigerdiff.diffusion import NoiseSchedule
 from tigerdiff.sampling import SAMPLERS, Model, prediction_of, randn_like
@@ -22,8 +22,9 @@ def guided(model: Callable[..., Tensor], condition: Tensor, guidance_scale: floa
     """Return a model for the samplers that knows its condition (Ho & Salimans 2022, equation 6).
 
     With ``guidance_scale`` w its output is ``model(none) + w (model(condition) - model(none))``:
-    1 is the conditional network alone, 0 the unconditional one. Their w is ours minus one. All
-    predictions (eps, x0, v) are linear in one another at a given xt, so that w means the same.
+    1 is the conditional network alone, 0 the unconditional one. Their w is ours minus one. At
+    a given xt each of eps, x0 and v is an affine function of the others, and the weights w and
+    1 - w add up to 1: so w means the same for all three.
 
     Args:
         model: a conditional network ``(xt, t, condition) -> output``.
@@ -101,6 +102,12 @@ def sample(
     whole_number("n", n, 1)
     whole_number("size", size, 1)
     whole_number("seed", seed, 0, 2**64 - 1)
+    if isinstance(model, UNet) and size % model.factor:
+        raise ValueError(f"size must be divisible by {model.factor} for this network (got {size})")
+    if condition and not hasattr(model, "condition"):
+        raise ValueError("condition needs a UNet that was trained with classes: leave it out")
+    if condition and not all(isinstance(name, str) for name in condition):
+        raise ValueError(f"condition must be attribute to word (got {in_short(condition)})")
     row = cast(UNet, model).condition(**condition) if condition else None
     device = next(model.parameters(), torch.zeros(())).device
     training, pictures = model.training, []

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tigerdiff.checks import check_images, check_kind, check_model, in_short
-from tigerdiff.diffusion import NoiseSchedule, to_x0_eps
+from tigerdiff.checks import check_images, check_kind, check_model, check_output, in_short
+from tigerdiff.diffusion import NoiseSchedule, per_picture, to_x0_eps
 from tigerdiff.sampling import Model, prediction_of
 
 
@@ -34,7 +34,7 @@ def straight_line(x0: Tensor, t: Tensor | float, eps: Tensor) -> tuple[Tensor, T
         ValueError: naming the argument that has a wrong shape, dtype or range.
     """
     check_images(x0=x0, eps=eps)
-    t = _like(t, x0)
+    t = _checked_time(t, x0)
     return (1 - t) * x0 + t * eps, eps - x0
 
 
@@ -44,7 +44,7 @@ def line_ends(u: Tensor, xt: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]
     For the best u, ``-eps / t`` is the score. Arguments and errors: see :func:`straight_line`.
     """
     check_images(xt=xt, u=u)
-    t = _like(t, xt)
+    t = _checked_time(t, xt)
     return xt - t * u, xt + (1 - t) * u
 
 
@@ -56,7 +56,9 @@ def flow_loss(model: Model, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     """
     check_model("model", model)
     xt, u = straight_line(x0, t, eps)
-    return F.mse_loss(model(xt, t).to(u.dtype), u)
+    output = model(xt, t)
+    check_output(output, xt)
+    return F.mse_loss(output.to(u.dtype), u)
 
 
 def integrate(
@@ -82,6 +84,7 @@ def integrate(
         for t, t_next in pairwise(map(float, values)):
             yield t, xt
             h, u = t_next - t, field(xt, xt.new_full(xt.shape[:1], t))
+            check_output(u, xt)
             if method == "midpoint":
                 u = field(xt + h / 2 * u, xt.new_full(xt.shape[:1], t + h / 2))
             if method == "heun" and t_next > 0:
@@ -115,7 +118,7 @@ def as_flow(model: Model, schedule: NoiseSchedule, *, clip: bool = True) -> Mode
 
     def field(xt: Tensor, t: Tensor) -> Tensor:
         k = 1 + (t.cpu().double()[:, None] - table).abs().argmin(dim=1).to(xt.device)
-        t = _like(t, xt)
+        t = _checked_time(t, xt)
         t = t.masked_fill(t == 0, table[0].item())  # at 0 there is no noise to divide by
         x = xt / torch.hypot(1 - t, t)
         x0, _ = to_x0_eps(schedule, model(x, k).to(x.dtype), x, k, prediction_of(model))
@@ -124,7 +127,7 @@ def as_flow(model: Model, schedule: NoiseSchedule, *, clip: bool = True) -> Mode
     return field
 
 
-def _like(t: Tensor | float, x: Tensor) -> Tensor:
+def _checked_time(t: Tensor | float, x: Tensor) -> Tensor:
     """Return t as (B, 1, ...), to multiply x; raise ValueError unless it fits.
 
     Its values, 0 ... 1, are read on the CPU only: a GPU would have to wait for it.
@@ -135,4 +138,4 @@ def _like(t: Tensor | float, x: Tensor) -> Tensor:
     outside = t.device.type == "cpu" and not bool(((t >= 0) & (t <= 1)).all())
     if t.shape not in ((), x.shape[:1]) or outside:
         raise ValueError(f"t must be a number or ({len(x)},), between 0 (clean) and 1 (noise)")
-    return t.to(x.device).reshape(-1, *[1] * (x.dim() - 1))
+    return per_picture(t, x)

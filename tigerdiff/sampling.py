@@ -19,13 +19,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from math import expm1, inf, log, sqrt
-from numbers import Integral
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from tigerdiff.checks import check_images, check_kind, check_model, real_number
+from tigerdiff.checks import (
+    check_images,
+    check_kind,
+    check_model,
+    check_output,
+    real_number,
+    whole_number,
+)
 from tigerdiff.diffusion import NoiseSchedule, Prediction, split
 
 Model = Callable[[Tensor, Tensor], Tensor]
@@ -44,16 +50,15 @@ class Step(NamedTuple):
     eps: Tensor
 
 
-def timesteps(schedule: NoiseSchedule, n: int) -> list[int]:
-    """Return n + 1 evenly spaced times from T down to 0, rounded, for any n from 1 to T.
+def timesteps(schedule: NoiseSchedule, steps: int) -> list[int]:
+    """Return steps + 1 evenly spaced times from T down to 0, rounded, for 1 ... T steps.
 
     Raises:
-        ValueError: if n is not between 1 and T.
+        ValueError: if steps is not between 1 and T.
     """
     check_kind("schedule", schedule, NoiseSchedule)
-    if isinstance(n, bool) or not isinstance(n, Integral) or not 1 <= n <= schedule.T:
-        raise ValueError(f"steps must be a whole number between 1 and {schedule.T} (got {n!r})")
-    return torch.linspace(schedule.T, 0, n + 1, dtype=torch.float64).round().long().tolist()
+    whole_number("steps", steps, 1, schedule.T)
+    return torch.linspace(schedule.T, 0, steps + 1, dtype=torch.float64).round().long().tolist()
 
 
 def prediction_of(model: Model) -> Prediction:
@@ -77,8 +82,9 @@ def predict(
         ``(x0, eps)``, shape and dtype of xt.
     """
     a = float(schedule.alpha_bar[t])
-    output = model(xt, torch.full((len(xt),), t, device=xt.device)).to(xt.dtype)
-    x0, eps = split(output, xt, sqrt(a), sqrt(1 - a), prediction_of(model))
+    output = model(xt, torch.full((len(xt),), t, device=xt.device))
+    check_output(output, xt)
+    x0, eps = split(output.to(xt.dtype), xt, sqrt(a), sqrt(1 - a), prediction_of(model))
     if clip:
         x0 = x0.clamp(-1, 1)
         eps = (xt - sqrt(a) * x0) / sqrt(1 - a)
@@ -110,10 +116,11 @@ def ddpm(
         An iterator over ``steps + 1`` of :class:`Step`.
 
     Raises:
-        ValueError: if ``steps`` or ``xT`` does not fit.
+        ValueError: if ``steps``, ``generator`` or ``xT`` does not fit.
     """
     check_images(xT=xT)
     check_model("model", model)
+    check_generator(generator, xT)
     times = timesteps(schedule, schedule.T if steps is None else steps)
 
     @torch.no_grad()
@@ -160,10 +167,11 @@ def ddim(
         An iterator over ``steps + 1`` of :class:`Step`.
 
     Raises:
-        ValueError: if ``steps``, ``eta`` or ``xT`` does not fit.
+        ValueError: if ``steps``, ``eta``, ``generator`` or ``xT`` does not fit.
     """
     check_images(xT=xT)
     check_model("model", model)
+    check_generator(generator, xT)
     eta = real_number("eta", eta, "between 0 and 1", lambda value: 0 <= value <= 1)
     times = timesteps(schedule, steps)
 
@@ -259,17 +267,22 @@ SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
 }
 
 
+def check_generator(generator: Generators, xT: Tensor) -> None:
+    """Raise ValueError unless it is one source of noise, or a list with one for each picture."""
+    if isinstance(generator, list) and (n := len(generator)) != len(xT):
+        raise ValueError(f"generator must be one, or a list of {len(xT)} (got a list of {n})")
+    for each in generator if isinstance(generator, list) else [generator]:
+        check_kind("generator", each, torch.Generator, type(None))
+
+
 def randn_like(x: Tensor, generator: Generators) -> Tensor:
     """Draw standard normal noise of the shape of x, on the generator's device, and move it to x's.
 
     With a list of generators, one for each picture, picture i takes its noise from the i-th.
     """
     if isinstance(generator, list):
-        if (n := len(generator)) != len(x):
-            raise ValueError(f"generator must be one, or a list of {len(x)} (got a list of {n})")
         return torch.cat(
             [randn_like(picture[None], g) for picture, g in zip(x, generator, strict=True)]
         )
-    check_kind("generator", generator, torch.Generator, type(None))
     device = generator.device if generator is not None else x.device
     return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)

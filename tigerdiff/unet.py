@@ -174,6 +174,9 @@ class UNet(nn.Module):
 class Block(nn.Module):
     """Residual block: two convolutions with the time as scale and shift between, then attention.
 
+    The scale and shift come from Dhariwal & Nichol 2021 (their "AdaGN"); Ho et al. 2020 add the
+    time instead.
+
     Maps (B, in_channels, H, W) and the embedded time (B, hidden) to (B, out_channels, H, W).
     """
 

@@ -37,6 +37,7 @@ from tigerdiff import (
     to_x0_eps,
 )
 from tigerdiff.devices import find_device, has_bfloat16
+from tigerdiff.diffusion import per_picture
 from tigerdiff.pretrained.load import WEIGHTS, find_pretrained, read_config
 from tigerdiff.training.checkpoints import complete_checkpoints, restore
 from tigerdiff.training.loop import drop_condition
@@ -231,8 +232,7 @@ def one_step_target(
     a, a_end = schedule.alpha_bar[t], schedule.alpha_bar[t_end]
     shrink = ((1 - a_end) / (1 - a)).sqrt()  # by which the noise shrinks
     own = a_end.sqrt() - shrink * a.sqrt()
-    shrink, own = (x.to(xt.dtype).reshape(-1, *[1] * (xt.dim() - 1)) for x in (shrink, own))
-    return (x_end - shrink * xt) / own
+    return (x_end - per_picture(shrink, xt) * xt) / per_picture(own, xt)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ from mini_autoencoder import (
     psnr,
 )
 from mini_tokenizer import make_tokenizer
-from report import head
+from report import head, weights_sha256
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -98,7 +98,10 @@ def main() -> None:
     tigers = [tiger for tiger in series(TIGERS, SEED) if not held_out(tiger)][:ENCODED]
     tokenizer = make_tokenizer(options.out / "tokenizer")
     vae, about = train_autoencoder(tigers, options, over)
-    latents = encode(vae, tigers, options.out, over)
+    encoder = weights_sha256((options.autoencoder or options.out / "autoencoder") / "vae")[:8]
+    encoded = options.out / f"latents-{encoder}"  # another autoencoder makes other latents
+    encoded.mkdir(exist_ok=True)
+    latents = encode(vae, tigers, encoded, over)
     scale = 1 / latents.std().item()
     nets, steps = train_denoiser(latents * scale, tigers, tokenizer, options, over)
     vae.register_to_config(scaling_factor=scale)

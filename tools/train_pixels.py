@@ -128,7 +128,10 @@ def start_warm(source: str, config: TrainConfig) -> None:
     else:
         weights, seen = load_pretrained(source)[0], read_card(source)
     network = config.network()
-    missing, unexpected = network.load_state_dict(weights.state_dict(), strict=False)
+    try:
+        missing, unexpected = network.load_state_dict(weights.state_dict(), strict=False)
+    except RuntimeError:  # of other shapes
+        missing, unexpected = [], ["all"]
     if unexpected or any(not key.startswith("attributes.") for key in missing):
         raise SystemExit(f"--start-from: {source} is another network")
     optimizer = adamw(network, config.learning_rate)
@@ -171,7 +174,7 @@ def trained(out: Path) -> dict:
     rate = state["config"]["learning_rate"]
     stage = {
         "steps": state["step"],
-        "learning_rate": [rate, rate * (1 - state["step"] / state["config"]["steps"])],
+        "learning_rate": [rate, rate * (1 - (state["step"] - 1) / state["config"]["steps"])],
         "condition_dropout": dropout,
     }
     return {

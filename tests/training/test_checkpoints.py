@@ -75,7 +75,9 @@ def test_a_save_that_fails_takes_nothing_with_it(config, monkeypatch, tensors):
     with pytest.raises(
         OSError, match="step-000005 cannot be written .No space left on device.: step-000004"
     ):
-        runs.save_checkpoint(config.out, model, EMA(model), optimizer, step=5, config={}, images=1)
+        runs.save_checkpoint(
+            config.out, model, EMA(model), optimizer, step=5, config=config.to_json(), images=1
+        )
     after = tensors(runs.find_checkpoint(config.out))
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -87,7 +89,7 @@ def test_a_complete_checkpoint_is_not_written_again(config):
     model = config.network()
     optimizer = torch.optim.AdamW(model.parameters())
     again = runs.save_checkpoint(
-        config.out, model, EMA(model), optimizer, step=4, config={}, images=1
+        config.out, model, EMA(model), optimizer, step=4, config=config.to_json(), images=1
     )
     assert again == folder
     assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
@@ -161,7 +163,7 @@ LOADED = {
     ),
     "another width": (
         lambda folder: change_state(folder, network={"channels": 16}),
-        r"ema\.safetensors is damaged \(it is not of the network",
+        r"ema\.safetensors is damaged \(its weights do not fit the network",
     ),
     "impossible width": (
         lambda folder: change_state(folder, network={"channels": 9}),
@@ -177,7 +179,7 @@ LOADED = {
     ),
     "a weight less": (
         swap_tensors("ema.safetensors", without_one),
-        r"ema\.safetensors is damaged \(it is not of the network",
+        r"ema\.safetensors is damaged \(its weights do not fit the network",
     ),
 }
 RESUMED = {

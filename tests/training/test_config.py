@@ -48,7 +48,7 @@ REFUSED = [
     ({"prediction": "score"}, "prediction must be"),
     ({"classes": {"fur": ["white", "black"]}}, "classes and labels go together"),
     ({"labels": torch.zeros(12, 1)}, "classes and labels go together"),
-    ({"conditional": True}, "data must be a tensor where classes and labels are given"),
+    ({"conditional": True}, "conditional=True reads a folder: with a tensor give classes, labels"),
     (
         {"data": "painted", "classes": {"fur": ["a", "b"]}, "labels": torch.zeros(12, 1)},
         "data must be a tensor where classes",

@@ -255,7 +255,9 @@ def test_resume_with_fewer_steps_than_are_done_is_refused(config):
 def test_what_is_not_of_a_run_is_not_replaced(config, name, text):
     config.out.mkdir()
     (config.out / name).write_text(text)
-    with pytest.raises(FileExistsError, match=f"{name} is not of a run: choose another out"):
+    with pytest.raises(
+        FileExistsError, match=f"{name} was not written by a training: choose another out"
+    ):
         next(train(config))
     assert (config.out / name).read_text() == text and not (config.out / "log.txt").exists()
 
@@ -345,7 +347,9 @@ def test_labels_reach_the_loss_with_their_images(config, images, monkeypatch):
 
     monkeypatch.setattr(training, "diffusion_loss", recording)
     labels = torch.arange(24).reshape(12, 2) % 3
-    asked = replace(config, classes={"a": "xyz", "b": "xyz"}, labels=labels, condition_dropout=0.25)
+    asked = replace(
+        config, classes={"a": [*"xyz"], "b": [*"xyz"]}, labels=labels, condition_dropout=0.25
+    )
     list(train(asked))
     both = torch.cat([images, images.flip(-1)])
     for k, (x0, condition) in enumerate(seen, 1):
@@ -353,6 +357,21 @@ def test_labels_reach_the_loss_with_their_images(config, images, monkeypatch):
         u = torch.rand(4, 1 + 2, generator=seeded_generator(asked.seed, k, 1, 2))
         assert torch.equal(condition, drop_condition(labels[of], 0.25, u))
     assert any((condition == -1).any() for _, condition in seen)
+
+
+def test_photos_are_mirrored_unless_left_matters(config, images, monkeypatch):
+    seen = []
+
+    def recording(model, schedule, x0, *rest):
+        seen.append(to_uint8(x0))
+        return diffusion_loss(model, schedule, x0, *rest)
+
+    monkeypatch.setattr(training, "diffusion_loss", recording)
+    for flip in (True, False):
+        seen.clear()
+        list(train(replace(config, flip=flip, out=f"{config.out}-{flip}")))
+        as_they_are = [any(torch.equal(x, image) for image in images) for x in torch.cat(seen)]
+        assert all(as_they_are) != flip
 
 
 # Interruption

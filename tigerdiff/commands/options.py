@@ -39,8 +39,9 @@ def with_options(
         options = []
         for name in headings if config else known:
             kind = str(known[name].annotation).removesuffix(" | None")
+            flag = "-n" if name == "n" else "--" + name.replace("_", "-")
             option = typer.Option(
-                "-n" if name == "n" else "--" + name.replace("_", "-"),
+                f"{flag}/--no-{flag[2:]}" if known[name].default is True else flag,
                 help=in_help(about.get(name, "")),
                 metavar=metavars.get(name, " " if kind == "bool" else None),
                 min=least.get(name),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NETWORK, OPTIMISATION, FILES = "Network and noise", "Optimisation", "Checkpoints and samples"
 GROUPS = {
-    None: ("data", "out", "image_size", "steps", "resume", "conditional", "seed", "device"),
+    None: ("data", "out", "image_size", "steps", "resume", "conditional", "flip", "seed", "device"),
     NETWORK: ("channels", "dropout", "prediction", "schedule"),
     OPTIMISATION: ("batch_size", "learning_rate", "warmup_steps", "ema_decay", "compile"),
     FILES: ("checkpoint_every", "keep_last", "sample_every"),

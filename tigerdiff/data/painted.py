@@ -65,7 +65,7 @@ def painted_batches(
     Returns:
         an endless iterator of float32 ``(batch_size, 3, size, size)`` in [-1, 1]; with
         ``attributes``, pairs of these and int64 ``(batch_size, len(attributes))``, the words as
-        indices into ``CHOICES``.
+        indices into ``tigerdiff.tigers.tiger.CHOICES``.
 
     Raises:
         ValueError: an argument is out of range (at the call, not at the first batch).
@@ -169,8 +169,8 @@ def read_tigers(folder: str | os.PathLike[str]) -> dict[str, Tiger]:
     # that the tigers of a seed have one number twice.
     endless = tigers and not read_text(path).endswith("\n")
     if endless and row["stripes"] != row["scene"] and row["stripes"].startswith(row["scene"]):
-        remedy = "add the end, or continue the rendering (tigerdiff render --resume)"
-        raise ValueError(f"the last line of {path} has no end and may be cut: {remedy}")
+        remedy = "add a newline if it is whole, or go on with tigerdiff render --resume"
+        raise ValueError(f"the last line of {path} lacks its newline and may be cut: {remedy}")
     return tigers
 
 

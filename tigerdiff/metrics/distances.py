@@ -61,7 +61,7 @@ def frechet_distance(
         The distance, at least 0; an extrapolated one may fall below.
 
     Raises:
-        ValueError: the pictures are not as above, or too few.
+        ValueError: the pictures are not as above, or too few, or a download is damaged.
         ImportError: what Inception needs is not installed.
         ConnectionError: the Inception weights could not be downloaded.
     """

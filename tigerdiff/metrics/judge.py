@@ -40,10 +40,12 @@ class Judge(nn.Module):
     def __init__(self, norm: Callable[[int], nn.Module] = lambda channels: nn.Identity()) -> None:
         super().__init__()
 
-        def block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
-            padding = kernel // 2 if kernel % 2 else 0
-            conv = nn.Conv2d(inputs, outputs, kernel, stride, padding)
-            return nn.Sequential(conv, norm(outputs), nn.SiLU())
+        def block(
+            in_channels: int, out_channels: int, kernel_size: int, stride: int
+        ) -> nn.Sequential:
+            padding = kernel_size // 2 if kernel_size % 2 else 0
+            conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding)
+            return nn.Sequential(conv, norm(out_channels), nn.SiLU())
 
         self.early = block(3, EARLY, 5, 2)
         self.middle = nn.Sequential(block(EARLY, MIDDLE, 3, 2), block(MIDDLE, MIDDLE, 3, 1))

@@ -34,6 +34,9 @@ def precision_recall(
         features: as in :func:`.frechet_distance`.
         k: which neighbour, at least 1.
 
+    Returns:
+        ``(precision, recall)``.
+
     Raises:
         ValueError: the pictures or ``k`` are not as above.
         ImportError, ConnectionError: as :func:`.frechet_distance`.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from tigerdiff.checks import check_kind, whole_number
+from tigerdiff.checks import check_kind, in_short, whole_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,13 +51,17 @@ def plot_curves(
         colours: name of a curve to its colour, to keep it through a page; by default in turn.
 
     Raises:
-        ValueError: if a curve's length differs from that of x or of its errors.
+        ValueError: if a curve's length differs from that of x or of its errors, or x leaves it out.
     """
     check_kind("curves", curves, Mapping)
+    if (x is not None and not hasattr(x, "__len__")) or isinstance(x, str):
+        raise ValueError(f"x must be values, or name of a curve to values (got {in_short(x)})")
     figure, axes = _axes(5.6, 3.4)
     for colour, (name, values) in zip(COLOURS * len(curves), curves.items()):
         y = torch.as_tensor(_on_cpu(values), dtype=torch.float64)
         colour = (colours or {}).get(name, colour)
+        if isinstance(x, Mapping) and name not in x:
+            raise ValueError(f"x must say where curve {name!r} lies")
         places = x[name] if isinstance(x, Mapping) else x
         positions = torch.arange(len(y)) if places is None else torch.as_tensor(_on_cpu(places))
         error = (errors or {}).get(name)
@@ -98,8 +102,13 @@ def plot_histograms(
         bins: number of bars.
         top: height of the axis, to keep it the same over several figures.
         xlabel: name of the horizontal axis.
+
+    Raises:
+        ValueError: if samples are no mapping or empty, or there is no bar.
     """
     check_kind("samples", samples, Mapping)
+    if not samples:
+        raise ValueError("samples must have at least one entry")
     whole_number("bins", bins, 1)
     figure, axes = _axes(5.6, 3.1)
     for colour, (name, values) in zip(COLOURS * len(samples), samples.items()):

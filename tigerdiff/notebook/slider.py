@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from tigerdiff.checks import in_short
+from tigerdiff.checks import in_short, real_number
 from tigerdiff.notebook.pictures import (
     MOVING_DPI,
     Picture,
@@ -57,8 +57,7 @@ class Slider:
     def __post_init__(self) -> None:
         if self.start is not None and self.start not in self.values:
             raise ValueError(f"start must be one of values, got {self.start}")
-        if self.interval <= 0:
-            raise ValueError(f"interval must be a positive number of seconds, got {self.interval}")
+        real_number("interval", self.interval, "a positive number of seconds", lambda s: s > 0)
         if self.recompute and self.text is not None and not callable(self.text):
             raise ValueError("text must be a function too when the frames come from a function")
         self._text = None if self.text is None else lookup(self.text, self.values, "text")

@@ -148,6 +148,7 @@ def export_run(run: str | Path, folder: str | Path, card: dict[str, Any] | None 
 
     Raises:
         FileNotFoundError, ValueError: as :func:`.load_checkpoint`.
+        FileExistsError, OSError: as :func:`save_pretrained`.
     """
     check_kind("card", card, dict, type(None))
     checkpoint = runs.find_checkpoint(check_path("run", run))
@@ -163,7 +164,9 @@ def find_pretrained(name: str | Path, *, revision: str | None = None) -> Path:
     shipped = sorted(folder.name for folder in WEIGHTS.glob("*") if is_exported(folder))
     from_hub = isinstance(name, str) and HUB_ID.fullmatch(name) and not path.exists()
     if revision is not None and not from_hub:
-        raise ValueError(f"revision goes with a model of the Hub, owner/name, and {name} is none")
+        raise ValueError(
+            f"revision is for models of the Hub (owner/name), which {name} is not: leave it out"
+        )
     if path.exists():
         return path if is_exported(path) else runs.find_checkpoint(path)
     if str(name) in shipped:

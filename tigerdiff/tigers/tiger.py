@@ -118,7 +118,7 @@ def _drawn(key: int, random: Iterator[float]) -> Tiger:
         return words[int(next(random) * len(words))]
 
     values: dict[str, Any] = {name: chosen(words) for name, words in CHOICES.items()}
-    night = values["backdrop"] == "night"
+    night = values["backdrop"] == "night"  # else draw anew, without "night"
     values["daytime"] = "night" if night else chosen(CHOICES["daytime"][:-1])
     for name, (low, high) in RANGES.items():
         values[name] = low + (high - low) * next(random)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from tigerdiff.checks import check_path, whole_number
+from tigerdiff.checks import check_kind, check_path, whole_number
 from tigerdiff.data.files import replacing
 from tigerdiff.diffusion import NoiseSchedule, make_schedule
 from tigerdiff.training.ema import EMA
@@ -73,6 +73,15 @@ def save_checkpoint(
         OSError: if it cannot be written; the one before is kept, and nothing of this one.
     """
     out = check_path("out", out)
+    check_kind("model", model, UNet)
+    check_kind("ema", ema, EMA)
+    check_kind("config", config, dict)
+    if missing := {"schedule", "T", "seed"} - config.keys():
+        raise ValueError(f"config must have {', '.join(sorted(missing))}")
+    try:
+        json.dumps(config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"config must hold numbers, words, lists and dicts: {error}") from None
     whole_number("step", step, 0)
     whole_number("keep_last", keep_last, 1)
     checkpoints = out / "checkpoints"

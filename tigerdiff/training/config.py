@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tigerdiff.checks import check_path, fraction, real_number, whole_number
+from tigerdiff.checks import check_kind, check_path, fraction, real_number, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,6 +69,8 @@ class TrainConfig:
             where a word is not known.
         condition_dropout: share of the steps' labels that are left out, of each attribute alone and
             of all together (Ho & Salimans 2022, algorithm 1), at least 0 and below 1.
+        flip: mirror each photo with probability 1/2, anew each time; leave it out where attributes
+            tell left from right. Painted tigers are never mirrored.
         device: where to train, "cpu", "cuda" or "mps"; None: a GPU if there is one.
 
     Raises:
@@ -103,6 +105,7 @@ class TrainConfig:
     classes: Mapping[str, Sequence[str]] | None = None
     labels: Tensor | None = None
     condition_dropout: float = 0.1
+    flip: bool = True
     device: str | None = None
 
     def __post_init__(self) -> None:
@@ -137,6 +140,7 @@ class TrainConfig:
         check_out(self.data if isinstance(self.data, Path) else None, Path(self.out))
         if self.multipliers is None and self.attention is None:
             check_size(self.image_size)
+        check_kind("flip", self.flip, bool)
         put("classes", self._classes())
 
     def _classes(self) -> Mapping[str, Sequence[str]] | None:
@@ -152,6 +156,8 @@ class TrainConfig:
         if bool(self.classes) != (self.labels is not None):
             raise ValueError("classes and labels go together: give both or none")
         is_tensor = not isinstance(self.data, (str, Path))
+        if is_tensor and self.conditional and not self.classes:
+            raise ValueError("conditional=True reads a folder: with a tensor give classes, labels")
         if bool(self.classes) != is_tensor and (self.classes or self.conditional):
             raise ValueError(
                 "data must be a tensor where classes and labels are given: conditional=True reads "

@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tigerdiff.checks import check_kind, fraction
 
@@ -12,7 +12,8 @@ class EMA:
     """Exponential moving average of a model's weights (Ho et al. 2020, appendix B).
 
     ``average = d * average + (1 - d) * weights`` with ``d = min(decay, (1 + k) / (10 + k))`` at the
-    k-th update: the first weights, which are noise, are forgotten quickly.
+    k-th update: the first weights, which are noise, are forgotten quickly. (This warm-up is that of
+    TensorFlow's ``ExponentialMovingAverage``.)
 
     Args:
         model: the model to follow.
@@ -38,8 +39,7 @@ class EMA:
         """Take in the model's present weights. Buffers are copied, not averaged."""
         self.step += 1
         decay = min(self.decay, (1 + self.step) / (10 + self.step))
-        average: list[Tensor] = list(self.model.parameters())
-        weights: list[Tensor] = list(model.parameters())
-        torch._foreach_lerp_(average, weights, 1 - decay)
+        for average, weights in zip(self.model.parameters(), model.parameters()):
+            average.lerp_(weights, 1 - decay)  # decay * average + (1 - decay) * weights
         for ours, theirs in zip(self.model.buffers(), model.buffers()):
             ours.copy_(theirs)

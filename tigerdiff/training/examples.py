@@ -75,5 +75,6 @@ def stream(
         place["attributes"] = tuple(config.classes or ())
         endless = painted_batches(config.image_size, seed=config.seed, **place)
     else:
+        place["flip"] = config.flip
         endless = batches(examples.images, labels=examples.labels, seed=config.seed, **place)
     return (batch if isinstance(batch, tuple) else (batch, None) for batch in endless)

@@ -78,7 +78,9 @@ def check_foreign(out: Path) -> None:
     for name, mark in (("config.json", '"checkpoint_every"'), ("log.csv", COLUMNS)):
         path = out / name
         if path.exists() and (content := path.read_bytes()) and mark.encode() not in content:
-            raise FileExistsError(f"{path} is not of a run: choose another out, like runs/tigers")
+            raise FileExistsError(
+                f"{path} was not written by a training: choose another out, like runs/tigers"
+            )
 
 
 def rows_of(table: Path) -> list[tuple[int, float, float, str]]:

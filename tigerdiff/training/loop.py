@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tigerdiff.checks import check_model
+from tigerdiff.checks import check_model, check_output
 from tigerdiff.data.tensors import seeded_generator
 from tigerdiff.diffusion import NoiseSchedule, add_noise, to_target
 from tigerdiff.sampling import prediction_of
@@ -54,6 +54,7 @@ def diffusion_loss(
     xt = add_noise(schedule, x0, t, eps)
     target = to_target(schedule, x0, eps, t, prediction_of(model))
     output = model(xt, t) if condition is None else model(xt, t, condition)
+    check_output(output, xt)
     return F.mse_loss(output.to(target.dtype), target)
 
 
@@ -104,7 +105,8 @@ def train(config: TrainConfig, stop: Event | None = None) -> Generator[TrainStep
             checkpoint of that run is damaged.
         FileExistsError: if ``out`` holds checkpoints and ``resume`` is not set, or another process
             is training in it.
-        FileNotFoundError: if there are no photos, or nothing to resume from.
+        FileNotFoundError: if there are no photos, or nothing to resume from, or ``compile`` finds
+            no compiler.
         FloatingPointError: if the loss or a gradient stops being finite.
         ImportError: if accelerate is missing.
         MemoryError: if a step needs several times the memory of this machine.

@@ -58,4 +58,4 @@ def set_weights(
     try:
         model.load_state_dict(tensors, assign=assign)
     except RuntimeError as error:  # which lists every weight, on a line each
-        raise ValueError(f"it is not of the network in {described}") from error
+        raise ValueError(f"its weights do not fit the network in {described}") from error
