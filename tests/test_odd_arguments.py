@@ -77,7 +77,7 @@ WRONG = {
         {"fur": ["a", "a"]},
         {"fur": [1, 2]},
     ],
-    "config": [None, "a", {}, {"T": 20}, {"schedule": "cosine", "T": 20, "seed": object()}],
+    "config": [None, "a", {}, {"T": 20}],
     "condition": [3, "fur", {3: "a"}],
     "places": [3, "a", {}, {"b": [0.0, 1.0]}],
     "generator": [3, "a", [], [torch.Generator()], [1, 2]],

@@ -61,12 +61,10 @@ def check_model(name: str, value: Any) -> None:
 
 def check_output(output: Any, xt: Tensor) -> None:
     """Raise ValueError unless a network has returned a tensor of the shape of its input."""
-    got = getattr(output, "shape", None)
+    got = getattr(output, "shape", type(output).__name__)
     if got != xt.shape:
-        what = type(output).__name__ if got is None else tuple(got)
-        raise ValueError(
-            f"model must return a tensor of the shape of xt, {tuple(xt.shape)} (got {what})"
-        )
+        need = f"model must return a tensor of the shape of xt, {tuple(xt.shape)}"
+        raise ValueError(f"{need} (got {got if isinstance(got, str) else tuple(got)})")
 
 
 def in_short(value: Any) -> str:
@@ -162,10 +160,8 @@ def check_config(
     check_kind("classes", classes, Mapping, type(None))
     for name, words in (classes or {}).items():
         check_kind(f"classes[{name!r}]", words, list, tuple)
-        if not words or len({*map(str, words)}) < len(words):
+        if not words or {*words} != {*map(str, words)} or len({*words}) < len(words):
             raise ValueError(f"classes[{name!r}] must be different words (got {in_short(words)})")
-        for word in words:
-            check_kind(f"each of classes[{name!r}]", word, str)
     if not multipliers:
         raise ValueError("multipliers must hold at least one number")
     if channels < 8 or channels % 8:

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from tigerdiff.checks import check_kind, check_model, in_short, real_number, whole_number
+from tigerdiff.checks import check_kind, check_model, real_number, whole_number
 from tigerdiff.data.tensors import seeded_generator, to_uint8
 from tigerdiff.diffusion import NoiseSchedule
 from tigerdiff.sampling import SAMPLERS, Model, prediction_of, randn_like
@@ -104,10 +104,10 @@ def sample(
     whole_number("seed", seed, 0, 2**64 - 1)
     if isinstance(model, UNet) and size % model.factor:
         raise ValueError(f"size must be divisible by {model.factor} for this network (got {size})")
-    if condition and not hasattr(model, "condition"):
-        raise ValueError("condition needs a UNet that was trained with classes: leave it out")
-    if condition and not all(isinstance(name, str) for name in condition):
-        raise ValueError(f"condition must be attribute to word (got {in_short(condition)})")
+    if condition and (
+        not hasattr(model, "condition") or any(type(x) is not str for x in condition)
+    ):
+        raise ValueError("condition must be attribute to word, of a network trained with classes")
     row = cast(UNet, model).condition(**condition) if condition else None
     device = next(model.parameters(), torch.zeros(())).device
     training, pictures = model.training, []
@@ -122,11 +122,9 @@ def sample(
                 xT = randn_like(torch.empty(len(each), 3, size, size), each)
                 xT = xT.to(device, memory_format=torch.channels_last)  # convolutions are faster
                 noise = {"generator": each} if sampler == "ddpm" else {}
-                asked = (
-                    model
-                    if row is None
-                    else guided(model, row.repeat(len(each), 1), guidance_scale)
-                )
+                asked: Model = model
+                if row is not None:
+                    asked = guided(model, row.repeat(len(each), 1), guidance_scale)
                 for step in SAMPLERS[sampler](asked, schedule, xT, steps=steps, **noise):
                     bar.update(first // TOGETHER * schedule.T + schedule.T - step.t - bar.n)
                 pictures.append(to_uint8(step.xt).cpu())

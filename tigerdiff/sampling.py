@@ -24,14 +24,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tigerdiff.checks import (
-    check_images,
-    check_kind,
-    check_model,
-    check_output,
-    real_number,
-    whole_number,
-)
+from tigerdiff import checks
+from tigerdiff.checks import check_images, check_kind, check_model, real_number
 from tigerdiff.diffusion import NoiseSchedule, Prediction, split
 
 Model = Callable[[Tensor, Tensor], Tensor]
@@ -57,7 +51,7 @@ def timesteps(schedule: NoiseSchedule, steps: int) -> list[int]:
         ValueError: if steps is not between 1 and T.
     """
     check_kind("schedule", schedule, NoiseSchedule)
-    whole_number("steps", steps, 1, schedule.T)
+    checks.whole_number("steps", steps, 1, schedule.T)
     return torch.linspace(schedule.T, 0, steps + 1, dtype=torch.float64).round().long().tolist()
 
 
@@ -83,7 +77,7 @@ def predict(
     """
     a = float(schedule.alpha_bar[t])
     output = model(xt, torch.full((len(xt),), t, device=xt.device))
-    check_output(output, xt)
+    checks.check_output(output, xt)
     x0, eps = split(output.to(xt.dtype), xt, sqrt(a), sqrt(1 - a), prediction_of(model))
     if clip:
         x0 = x0.clamp(-1, 1)
@@ -260,10 +254,7 @@ def heun(
 
 
 SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
-    "ddpm": ddpm,
-    "ddim": ddim,
-    "dpm_solver": dpm_solver,
-    "heun": heun,
+    walk.__name__: walk for walk in (ddpm, ddim, dpm_solver, heun)
 }
 
 
@@ -281,8 +272,6 @@ def randn_like(x: Tensor, generator: Generators) -> Tensor:
     With a list of generators, one for each picture, picture i takes its noise from the i-th.
     """
     if isinstance(generator, list):
-        return torch.cat(
-            [randn_like(picture[None], g) for picture, g in zip(x, generator, strict=True)]
-        )
+        return torch.cat([randn_like(x[i : i + 1], g) for i, g in enumerate(generator)])
     device = generator.device if generator is not None else x.device
     return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)

@@ -114,10 +114,8 @@ class UNet(nn.Module):
         check_kind("xt", xt, Tensor)
         factor = self.factor
         if xt.dim() != 4 or xt.shape[1] != 3 or xt.shape[2] % factor or xt.shape[3] % factor:
-            raise ValueError(
-                f"xt must have shape (B, 3, H, W) with H and W divisible by {factor} "
-                f"(got {tuple(xt.shape)})"
-            )
+            need = f"xt must have shape (B, 3, H, W) with H and W divisible by {factor}"
+            raise ValueError(f"{need} (got {tuple(xt.shape)})")
         if not isinstance(t, Tensor) or t.shape != xt.shape[:1]:
             raise ValueError(f"t must have shape ({len(xt)},) (got {getattr(t, 'shape', t)})")
         if condition is None:
@@ -159,15 +157,13 @@ class UNet(nn.Module):
         if not self.classes:
             raise ValueError("this network is unconditional: it takes no condition")
         if unknown := set(words) - set(self.classes):
-            raise ValueError(
-                f"{unknown.pop()!r} is no attribute of this network: use {', '.join(self.classes)}"
-            )
+            known = ", ".join(self.classes)
+            raise ValueError(f"{unknown.pop()!r} is no attribute of this network: use {known}")
         for name, word in words.items():
             if word not in self.classes[name]:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(self.classes[name])} (got {word!r})"
-                )
-        row = [known.index(words[n]) if n in words else -1 for n, known in self.classes.items()]
+                known = ", ".join(self.classes[name])
+                raise ValueError(f"{name} must be one of {known} (got {word!r})")
+        row = [its.index(words[n]) if n in words else -1 for n, its in self.classes.items()]
         return torch.tensor([row])
 
 
@@ -190,11 +186,8 @@ class Block(nn.Module):
         self.time = nn.Linear(hidden, 2 * out_channels)
         last = zero(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.leave = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), last)
-        self.skip = (
-            nn.Conv2d(in_channels, out_channels, 1)
-            if in_channels != out_channels
-            else nn.Identity()
-        )
+        same = in_channels == out_channels
+        self.skip = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
         self.attention = Attention(out_channels) if attends else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:

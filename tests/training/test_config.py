@@ -98,7 +98,7 @@ def test_each_size_has_its_attention_at_8_to_16_pixels_or_names_those_that_do(tm
             assert 8 <= at <= 16, size
     nearest = {90: "88 or 96", 100: "96 or 104", 130: "128 or 144", 150: "144 or 160"}
     for size, others in nearest.items():
-        sentence = f"image_size {size} cannot be halved down to 8 ... 16 pixels, where "
+        sentence = f"image_size {size} cannot be halved down to 8 ... 16 pixels, for attention"
         assert refused[size].startswith(sentence)
         assert refused[size].endswith(f"use {others}")
     assert not refused.keys() & {8, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024}

@@ -255,9 +255,7 @@ def test_resume_with_fewer_steps_than_are_done_is_refused(config):
 def test_what_is_not_of_a_run_is_not_replaced(config, name, text):
     config.out.mkdir()
     (config.out / name).write_text(text)
-    with pytest.raises(
-        FileExistsError, match=f"{name} was not written by a training: choose another out"
-    ):
+    with pytest.raises(FileExistsError, match=f"{name} is of no training run: choose another out"):
         next(train(config))
     assert (config.out / name).read_text() == text and not (config.out / "log.txt").exists()
 

@@ -40,11 +40,9 @@ class Judge(nn.Module):
     def __init__(self, norm: Callable[[int], nn.Module] = lambda channels: nn.Identity()) -> None:
         super().__init__()
 
-        def block(
-            in_channels: int, out_channels: int, kernel_size: int, stride: int
-        ) -> nn.Sequential:
-            padding = kernel_size // 2 if kernel_size % 2 else 0
-            conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding)
+        def block(in_channels: int, out_channels: int, size: int, stride: int) -> nn.Sequential:
+            padding = size // 2 if size % 2 else 0
+            conv = nn.Conv2d(in_channels, out_channels, size, stride, padding)
             return nn.Sequential(conv, norm(out_channels), nn.SiLU())
 
         self.early = block(3, EARLY, 5, 2)

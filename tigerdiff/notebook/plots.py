@@ -104,11 +104,9 @@ def plot_histograms(
         xlabel: name of the horizontal axis.
 
     Raises:
-        ValueError: if samples are no mapping or empty, or there is no bar.
+        ValueError: if samples are no mapping, or there is no bar.
     """
     check_kind("samples", samples, Mapping)
-    if not samples:
-        raise ValueError("samples must have at least one entry")
     whole_number("bins", bins, 1)
     figure, axes = _axes(5.6, 3.1)
     for colour, (name, values) in zip(COLOURS * len(samples), samples.items()):

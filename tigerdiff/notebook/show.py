@@ -194,8 +194,6 @@ def player(
     if not films:
         raise ValueError("films is empty: give at least one film")
     length = len(next(iter(films.values())))
-    if length < 2:
-        raise ValueError("films must have at least two frames each")
     steps = checked_values(range(1, length + 1) if values is None else values)
     row = side_by_side({name: list(film) for name, film in films.items()}, steps, "films")
     slots: dict[str, Any] = {"label": "frame", "interval": 0.12} | options

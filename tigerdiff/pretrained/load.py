@@ -164,9 +164,7 @@ def find_pretrained(name: str | Path, *, revision: str | None = None) -> Path:
     shipped = sorted(folder.name for folder in WEIGHTS.glob("*") if is_exported(folder))
     from_hub = isinstance(name, str) and HUB_ID.fullmatch(name) and not path.exists()
     if revision is not None and not from_hub:
-        raise ValueError(
-            f"revision is for models of the Hub (owner/name), which {name} is not: leave it out"
-        )
+        raise ValueError(f"revision is only for a model of the Hub (owner/name), not for {name}")
     if path.exists():
         return path if is_exported(path) else runs.find_checkpoint(path)
     if str(name) in shipped:

@@ -47,7 +47,7 @@ def save_checkpoint(
     scaler: dict[str, Any] | None = None,
     keep_last: int = 3,
 ) -> Path:
-    """Write ``out/checkpoints/step-000500``, then drop all but the newest few.
+    """Write ``out/checkpoints/step-000500``, then drop all but the newest few; return the folder.
 
     The folder gets its name only when all of it is on disk, so a kill or a power cut never leaves
     half a checkpoint, nor takes the one before. A step whose checkpoint is complete is left as it
@@ -65,23 +65,15 @@ def save_checkpoint(
         scaler: state of the gradient scaler, where it trains in float16.
         keep_last: number of checkpoints that stay.
 
-    Returns:
-        The checkpoint's folder.
-
     Raises:
         ValueError: naming the argument that is not as above.
         OSError: if it cannot be written; the one before is kept, and nothing of this one.
     """
     out = check_path("out", out)
-    check_kind("model", model, UNet)
-    check_kind("ema", ema, EMA)
-    check_kind("config", config, dict)
+    for name, value, kind in (("model", model, UNet), ("ema", ema, EMA), ("config", config, dict)):
+        check_kind(name, value, kind)
     if missing := {"schedule", "T", "seed"} - config.keys():
         raise ValueError(f"config must have {', '.join(sorted(missing))}")
-    try:
-        json.dumps(config)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"config must hold numbers, words, lists and dicts: {error}") from None
     whole_number("step", step, 0)
     whole_number("keep_last", keep_last, 1)
     checkpoints = out / "checkpoints"
@@ -90,11 +82,8 @@ def save_checkpoint(
         return folder
     for left_over in checkpoints.glob(".partial-*"):
         shutil.rmtree(left_over)
-    moments = {
-        f"{name}/{key}": value
-        for name, weight in model.named_parameters()
-        for key, value in optimizer.state[weight].items()
-    }
+    named = model.named_parameters()
+    moments = {f"{n}/{key}": x for n, w in named for key, x in optimizer.state[w].items()}
     state = {
         "format": FORMAT,
         "step": step,  # with the seed, all the state that the random numbers have
@@ -120,10 +109,8 @@ def save_checkpoint(
         _to_disk(checkpoints)
     except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a disk
         shutil.rmtree(partial, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or error
-        raise OSError(
-            f"the checkpoint {folder} cannot be written ({reason}): {what_is_kept(out)}"
-        ) from error
+        failed = f"cannot be written ({getattr(error, 'strerror', None) or error})"
+        raise OSError(f"the checkpoint {folder} {failed}: {what_is_kept(out)}") from error
     for old in complete_checkpoints(out)[:-keep_last]:
         shutil.rmtree(old)
     return folder
@@ -194,9 +181,7 @@ def find_checkpoint(path: str | Path) -> Path:
         raise FileNotFoundError(f"{path} does not exist: name a run's folder, like runs/tigers")
     if len(missing) < len(FILES):
         raise FileNotFoundError(f"{path} is not a complete checkpoint: {missing[0]} is missing")
-    raise FileNotFoundError(
-        f"{path} holds no complete checkpoint (checkpoints/step-...): name another run's folder"
-    )
+    raise FileNotFoundError(f"{path} holds no complete checkpoint: name another run's folder")
 
 
 def complete_checkpoints(out: str | Path) -> list[Path]:

@@ -159,10 +159,8 @@ class TrainConfig:
         if is_tensor and self.conditional and not self.classes:
             raise ValueError("conditional=True reads a folder: with a tensor give classes, labels")
         if bool(self.classes) != is_tensor and (self.classes or self.conditional):
-            raise ValueError(
-                "data must be a tensor where classes and labels are given: conditional=True reads "
-                "them from a folder, or takes those of painted tigers"
-            )
+            need = "data must be a tensor where classes and labels are given"
+            raise ValueError(f"{need}: conditional=True finds those of a folder")
         if self.classes:
             check_labels(self.labels, self.data, self.classes)
         return self.classes
@@ -223,11 +221,10 @@ def check_labels(labels: Any, images: Any, classes: Mapping[str, Sequence[str]])
             f"classes (got {got})"
         )
     for column, (name, words) in zip(labels.unbind(1), classes.items()):
-        if not -1 <= int(column.min()) <= int(column.max()) < len(words):
-            raise ValueError(
-                f"labels of {name} must be from 0 to {len(words) - 1}, or -1 where it is not known "
-                f"(got {int(column.min())} to {int(column.max())})"
-            )
+        low, high = int(column.min()), int(column.max())
+        if not -1 <= low <= high < len(words):
+            need = f"labels of {name} must be from 0 to {len(words) - 1}, or -1 where unknown"
+            raise ValueError(f"{need} (got {low} to {high})")
 
 
 def levels(size: int) -> int:
@@ -248,10 +245,8 @@ def check_size(size: int) -> None:
     if not works(size):
         larger = range(size, LARGEST_ATTENTION << (MOST_LEVELS - 1))
         nearest = [next(filter(works, range(size, 0, -1))), *filter(works, larger)][:2]
-        raise ValueError(
-            f"image_size {size} cannot be halved down to 8 ... {LARGEST_ATTENTION} pixels, where "
-            f"attention is affordable: use {' or '.join(map(str, nearest))}"
-        )
+        need = f"cannot be halved down to 8 ... {LARGEST_ATTENTION} pixels, for attention"
+        raise ValueError(f"image_size {size} {need}: use {' or '.join(map(str, nearest))}")
 
 
 def check_out(photos: Path | None, out: Path) -> None:
@@ -259,11 +254,7 @@ def check_out(photos: Path | None, out: Path) -> None:
     samples = (out / "samples").resolve()
     there = [path for path in (samples, *samples.parents) if path.exists()]
     if there and not there[0].is_dir():
-        raise NotADirectoryError(
-            f"out must be a folder, and {there[0]} is a file: choose another out, like runs/tigers"
-        )
+        raise NotADirectoryError(f"out must be a folder, and {there[0]} is a file: choose another")
     if photos and photos.exists() and any(path.samefile(photos) for path in there):
-        raise ValueError(
-            f"out ({out}) must not be in data ({photos}): its samples would become photos to train "
-            "on. Choose another out, like runs/tigers"
-        )
+        remedy = "choose another, or its samples become photos to train on"
+        raise ValueError(f"out ({out}) must not be in data ({photos}): {remedy}")

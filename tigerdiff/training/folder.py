@@ -39,9 +39,9 @@ def check_same_run(config: TrainConfig, network: UNet, state: dict[str, Any]) ->
             if name == "classes" and not (ours and then):
                 how = "conditional: resume with" if then else "unconditional: resume without"
                 raise ValueError(f"the run in {config.out} is {how} conditional")
+            remedy = f"resume with the same {name}, or start a new run in another folder"
             raise ValueError(
-                f"{name} is {ours!r} but the run in {config.out} has {then!r}: "
-                f"resume with the same {name}, or start a new run in another folder"
+                f"{name} is {ours!r} but the run in {config.out} has {then!r}: {remedy}"
             )
 
 
@@ -56,10 +56,8 @@ def starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, int
         copies = Path(config.out, "checkpoints").glob("step-*/state.json")
         there = checkpoints.complete_checkpoints(config.out) or [x.parent for x in copies]
         if there:
-            raise FileExistsError(
-                f"{config.out} holds a run already ({there[-1].name}): continue with --resume "
-                "(resume=True), or choose another out"
-            )
+            remedy = "continue with --resume (resume=True), or choose another out"
+            raise FileExistsError(f"{config.out} holds a run already ({there[-1].name}): {remedy}")
         check_foreign(Path(config.out))
         return None, 0
     folder = checkpoints.find_checkpoint(config.out)
@@ -78,9 +76,7 @@ def check_foreign(out: Path) -> None:
     for name, mark in (("config.json", '"checkpoint_every"'), ("log.csv", COLUMNS)):
         path = out / name
         if path.exists() and (content := path.read_bytes()) and mark.encode() not in content:
-            raise FileExistsError(
-                f"{path} was not written by a training: choose another out, like runs/tigers"
-            )
+            raise FileExistsError(f"{path} is of no training run: choose another out")
 
 
 def rows_of(table: Path) -> list[tuple[int, float, float, str]]:
@@ -139,9 +135,8 @@ def locked(out: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise FileExistsError(
-            f"{out} is in use{described(owner)}: wait until it ends, or choose another out"
-        ) from None
+        remedy = "wait until it ends, or choose another out"
+        raise FileExistsError(f"{out} is in use{described(owner)}: {remedy}") from None
     except (NotImplementedError, OSError) as error:
         logger.warning("%s cannot be locked (%s): do not start a second run in it", out, error)
         yield

@@ -35,10 +35,8 @@ def make_accelerator(name: str | None) -> Accelerator:
     device = find_device(name)
     if device.type == "cuda" and device.index is not None:  # accelerate takes the current card
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-            raise ValueError(
-                f"device must have no number where a launcher starts several processes, each of "
-                f"which takes a card of its own: cuda (got {name!r})"
-            )
+            need = "device must have no number where a launcher starts several processes"
+            raise ValueError(f"{need}, as each takes its own card: cuda (got {name!r})")
         torch.cuda.set_device(device)
     before = AcceleratorState._shared_state  # accelerate keeps the first choice of a process
     precision = precision_on(device)
@@ -53,10 +51,8 @@ def check_compiler() -> None:
     """Raise FileNotFoundError unless there is a C++ compiler, which torch.compile needs."""
     names = [os.environ.get("CXX"), "g++", "clang++", "cl"]
     if not any(shutil.which(name) for name in names if name):
-        raise FileNotFoundError(
-            "compile needs a C++ compiler, and none of g++, clang++ and cl is on the PATH: install "
-            "one, or train without --compile (compile=False)"
-        )
+        need = "compile needs a C++ compiler, and none of g++, clang++ and cl is on the PATH"
+        raise FileNotFoundError(f"{need}: install one, or train without --compile (compile=False)")
 
 
 def step_memory(network: UNet, batch_size: int) -> int:

@@ -56,10 +56,8 @@ def open_run(config: TrainConfig, stop: Event) -> Iterator[Run]:
     check_kind("config", config, TrainConfig)
     accelerator = make_accelerator(config.device)
     if config.batch_size % accelerator.num_processes:
-        raise ValueError(
-            f"batch_size must be divisible by the {accelerator.num_processes} processes "
-            f"(got {config.batch_size})"
-        )
+        need = f"batch_size must be divisible by the {accelerator.num_processes} processes"
+        raise ValueError(f"{need} (got {config.batch_size})")
     make_schedule(config.schedule, config.T)  # refuse now what cannot be trained with
     if config.compile:
         check_compiler()
