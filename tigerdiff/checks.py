@@ -89,10 +89,8 @@ def check_images(**images: Tensor) -> None:
         if x.dim() < 1 or x.numel() == 0:
             raise ValueError(f"{name} must have shape (B, ...), not empty (got {tuple(x.shape)})")
         if x.shape != first.shape or x.dtype != first.dtype:
-            raise ValueError(
-                f"{name} must match {first_name}: {tuple(x.shape)} {x.dtype} "
-                f"against {tuple(first.shape)} {first.dtype}"
-            )
+            ours, its = f"{tuple(x.shape)} {x.dtype}", f"{tuple(first.shape)} {first.dtype}"
+            raise ValueError(f"{name} must match {first_name}: {ours} against {its}")
         if name in ("eps", "output", "u") or x.device.type != "cpu":
             continue
         # Noise, latents and a path that has diverged have negative values; bytes have none.
@@ -168,10 +166,8 @@ def check_config(
         raise ValueError(f"channels must be a multiple of 8 (got {channels})")
     factor = 2 ** (len(multipliers) - 1)
     if size % factor:
-        raise ValueError(
-            f"size must be divisible by {factor}, "
-            f"once by 2 for each level after the first (got {size})"
-        )
+        rule = f"divisible by {factor}, once by 2 for each level after the first"
+        raise ValueError(f"size must be {rule} (got {size})")
     resolutions = [size >> level for level in range(len(multipliers))]
     if not set(attention) <= set(resolutions):
         raise ValueError(f"attention must be among the resolutions {resolutions}")

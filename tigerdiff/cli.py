@@ -4,6 +4,7 @@ The commands are in `commands`. They import torch when they need it, so that hel
 Ctrl-C ends them at once until it is imported: in the middle of an import nothing could be saved.
 """
 
+import errno
 import os
 import re
 import signal
@@ -50,6 +51,8 @@ def run() -> None:
         ours = str(frame.f_globals.get("__name__")).startswith("tigerdiff.")
         if not (ours or isinstance(error, OSError)):
             raise  # a defect, and its traceback is needed to mend it
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            fail(f"the disk{f' of {error.filename}' if error.filename else ''} is full: make room")
         if isinstance(error, OSError) and error.filename and error.strerror:
             fail(f"{error.filename} cannot be used: {error.strerror}")
         fail(str(error))

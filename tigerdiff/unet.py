@@ -122,10 +122,8 @@ class UNet(nn.Module):
             condition = t.new_full((len(t), len(self.classes)), -1, dtype=torch.int64)
         check_kind("condition", condition, Tensor)
         if condition.shape != (len(t), len(self.classes)):
-            raise ValueError(
-                f"condition must have shape ({len(t)}, {len(self.classes)}), a column for each of "
-                f"{list(self.classes)} (got {tuple(condition.shape)})"
-            )
+            need = f"({len(t)}, {len(self.classes)}), a column for each of {list(self.classes)}"
+            raise ValueError(f"condition must have shape {need} (got {tuple(condition.shape)})")
         own = self.stem.weight.dtype  # it computes in the type of its weights
         time = self.time(time_embedding(t, 2 * self.channels).to(own))
         for embedding, word in zip(self.attributes, condition.unbind(1)):

@@ -1,5 +1,6 @@
 """The command line as a person meets it: in a process of its own, or through main()."""
 
+import errno
 import inspect
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import torch
@@ -343,6 +345,18 @@ def test_home_is_expanded_and_the_advised_command_works(
     assert not (tmp_path / "~").exists()
 
 
+def test_a_full_disk_is_named(tmp_path, tigerdiff_says, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as write() says it, without a file
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    out = tmp_path / "grid.png"
+    words = ["sample", "--checkpoint", "ddpm-tiger-32", "-n", 1, "--steps", 2, "--out", out]
+    code, _, err = tigerdiff_says(*words)
+    assert code == 1 and err.endswith(f"tigerdiff: the disk of {out} is full: make room\n")
+    assert list(tmp_path.glob("grid*")) == []
+
+
 def test_an_interrupt_before_the_first_step_says_so(photos, tmp_path, tigerdiff_says, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
@@ -350,7 +364,7 @@ def test_an_interrupt_before_the_first_step_says_so(photos, tmp_path, tigerdiff_
     monkeypatch.setattr(examples, "read_folder", interrupted)
     code, _, err = tigerdiff_says("train", "--data", photos, "--out", tmp_path / "run", *TINY)
     assert code == 130
-    assert err.endswith("Stopped before the first step: there was nothing to save.\n")
+    assert err.endswith("Stopped; no checkpoint is saved: start again without --resume.\n")
 
 
 # Painting

@@ -491,6 +491,18 @@ def test_nonsense_in_exif_does_not_cost_the_picture(tmp_path):
     assert len(load_folder(tmp_path, 8, progress=False)) == 2
 
 
+def test_a_picture_with_one_wrong_tag_is_still_turned(tmp_path):
+    """The tag is of a type with which Pillow cannot write the EXIF anew."""
+    entries = b"\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00"
+    entries += b"\x1b\x01\x07\x00\x01\x00\x00\x00\x41\x00\x00\x00"  # YResolution as bytes
+    block = b"Exif\0\0II*\x00\x08\x00\x00\x00\x02\x00" + entries + bytes(4)
+    two = Image.new("RGB", (32, 32))
+    two.paste((255, 255, 255), (0, 0, 16, 32))  # left half white
+    two.save(tmp_path / "a.jpg", exif=block)
+    (found,) = load_folder(tmp_path, 32, progress=False)
+    assert found[:, 4].float().mean() > 200 and found[:, 28].float().mean() < 50, "top half white"
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
 @pytest.mark.parametrize("size", [(1200, 600), (600, 1200), (601, 400)])
 def test_a_circle_stays_round_and_in_the_centre(tmp_path, name, size):

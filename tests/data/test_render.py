@@ -227,7 +227,9 @@ def test_what_a_kill_has_cut_is_mended(rendered, tmp_path, cut):
     table.write_bytes(table.read_bytes()[:-9])
     (tmp_path / "tiger-000005.png.0f.part").write_bytes(b"half")
     if cut == "metadata.csv":
-        with pytest.raises(ValueError, match="the last line of .* has no end and may be cut"):
+        with pytest.raises(
+            ValueError, match="the last line of .* lacks its newline and may be cut"
+        ):
             read_tigers(tmp_path)
     render_folder(tmp_path, 12, SIZE, 5, resume=True, progress=False)
     assert contents(tmp_path) == contents(rendered)

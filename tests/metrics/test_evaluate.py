@@ -300,7 +300,7 @@ def test_a_comparison_that_says_little_is_said_to(evaluate, tigers, tmp_path, ca
     evaluate(
         "--checkpoint", tmp_path / "run", "-n", 20, "--steps", 1, "--out", "b.json", out="b.json"
     )
-    assert "was trained on photos: compare with some, --reference DIR" in caplog.text
+    assert "has learned photos: compare with some, --reference DIR" in caplog.text
 
 
 def test_copies_are_found():
@@ -417,12 +417,12 @@ def test_results_of_another_command_are_kept(evaluate, tigers, tmp_path):
     again = evaluate("--images", tigers)[1]
     assert first | {"date": ""} == again | {"date": ""}
     before = (tmp_path / "evaluation.json").read_text()
-    sentence = "evaluation.json exists and is not of this command: choose another --out"
+    sentence = "evaluation.json holds the results of another command: choose another --out"
     assert evaluate("--images", tigers, "-n", 20).endswith(sentence)
     assert (tmp_path / "evaluation.json").read_text() == before
     for other in ("[]", '{"mine": 1}', "no JSON"):
         (tmp_path / "mine.json").write_text(other)
-        assert "mine.json exists" in evaluate("--images", tigers, "--out", "mine.json")
+        assert "mine.json holds the results" in evaluate("--images", tigers, "--out", "mine.json")
         assert (tmp_path / "mine.json").read_text() == other
     evaluate("--images", tigers, "-n", 20, "--out", "new/b.json", out="new/b.json")
 

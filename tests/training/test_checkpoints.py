@@ -48,6 +48,33 @@ def test_a_copy_of_a_checkpoint_is_none(config):
         next(train(config))  # it would empty the log
 
 
+def test_weights_that_another_program_left_are_not_replaced(config):
+    folder = config.out / "checkpoints/step-000002"
+    folder.mkdir(parents=True)
+    (folder / "model.pt").write_text("precious")
+    with pytest.raises(FileExistsError, match=r"holds a run already \(step-000002"):
+        next(train(config))
+    assert (folder / "model.pt").read_text() == "precious"
+
+
+def test_an_old_checkpoint_that_is_a_link_stays(config):
+    list(train(config))
+    kept = config.out / "checkpoints/step-000002"
+    elsewhere = config.out / "good"
+    kept.rename(elsewhere)
+    kept.symlink_to(elsewhere)
+    list(train(replace(config, steps=6, resume=True, keep_last=1)))
+    assert kept.is_symlink() and (elsewhere / "state.json").exists()
+    assert runs.find_checkpoint(config.out).name == "step-000006"
+
+
+def test_a_place_that_cannot_hold_checkpoints_is_refused_at_once(config):
+    config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / "checkpoints").touch()
+    with pytest.raises(PermissionError, match="checkpoints must be a folder to write to"):
+        replace(config)
+
+
 def test_half_a_checkpoint_is_passed_over(config):
     list(train(config))
     checkpoints = config.out / "checkpoints"

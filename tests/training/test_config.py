@@ -245,6 +245,28 @@ def test_a_table_as_people_write_it_is_read(config, labelled, separator, caplog)
         assert said in caplog.text
 
 
+def test_an_unclosed_quote_is_refused(config, labelled):
+    table = 'file_name,fur\na.png,red\nb.png,"blue\nc.png,red\ne.png,blue\n'
+    (labelled / "metadata.csv").write_text(table, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"metadata\.csv is no table"):
+        replace(config, data=labelled, conditional=True)
+
+
+def test_attributes_have_the_order_of_the_head_and_accents_one_form(config, labelled):
+    """So the same rows in another order resume the same run."""
+    rows = ["a.png,scho\u0308n,", "b.png,blue,x", "c.png,sch\u00f6n,y"]
+    for order in (rows, rows[::-1]):
+        table = "\n".join(["file_name,fur,mood", *order])
+        (labelled / "metadata.csv").write_text(table, encoding="utf-8")
+        classes = replace(config, data=labelled, conditional=True).classes
+        assert list(classes.items()) == [("fur", ["blue", "sch\u00f6n"]), ("mood", ["x", "y"])]
+
+
+def test_a_mistyped_size_is_refused_at_once(config):
+    with pytest.raises(ValueError, match="^image_size 1000000000 cannot be halved"):
+        replace(config, image_size=10**9)
+
+
 def test_a_folder_without_attributes_is_refused_in_one_sentence(config, labelled, tmp_path):
     needs = r"metadata\.csv: conditional needs such a table, with .* fur \(its first line is "
     table = labelled / "metadata.csv"

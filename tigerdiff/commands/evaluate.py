@@ -83,9 +83,7 @@ def evaluate_command(
     else:
         assert folder is not None
         if reference == "painted" and read_card(folder).get("data") == "photos":
-            logger.warning(
-                "%s was trained on photos: compare with some, --reference DIR", checkpoint
-            )
+            logger.warning("%s has learned photos: compare with some, --reference DIR", checkpoint)
         training = pictures.training_pictures(folder, n or 2048, painter)
         how = ("ddim" if sampler is None else sampler, steps or 50, n or 2048, seed, str(where))
         shown = pictures.drawn_pictures(folder, *how)

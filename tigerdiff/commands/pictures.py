@@ -79,10 +79,8 @@ def folder_pictures(folder: Path, n: int | None, seed: int, size: int | None = N
         names = [name for name in names if name not in odd]
     known = read_tigers(folder)
     if known and (missing := [name for name in names if name not in known]):
-        raise ValueError(
-            f"{folder}/metadata.csv has no row for {len(missing)} of the pictures, such as "
-            f"{missing[0]}: move these, or the table, to another folder"
-        )
+        what = f"has no row for {len(missing)} of the pictures, such as {missing[0]}"
+        raise ValueError(f"{folder}/metadata.csv {what}: move these, or the table, elsewhere")
     tigers = [known[name] for name in names] if known else None
     return Pictures(images, str(folder), tigers).some(n, seed)
 
@@ -170,10 +168,8 @@ def check_reference(source: str, checkpoint: Path | None) -> None:
     if source != "painted":
         check_enough(folder_pictures(check_path("--reference", source), None, 0, size))
     elif size < 16:
-        raise ValueError(
-            f"{checkpoint} draws {size} x {size} pixels and tigers are painted from 16 on: "
-            "compare with a folder, --reference DIR"
-        )
+        what = f"{checkpoint} draws {size} x {size} pixels and tigers are painted from 16 on"
+        raise ValueError(f"{what}: compare with a folder, --reference DIR")
 
 
 def check_enough(pictures: Pictures) -> None:

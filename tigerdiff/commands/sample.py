@@ -96,8 +96,11 @@ def sample_command(
 
 def asked_for(words: dict[str, str], pairs: list[str]) -> dict[str, str]:
     """Return attributes and words: those of the short options, and NAME=WORD pairs."""
+    from tigerdiff.data.tables import composed
+
+    words = {name: composed(word) for name, word in words.items()}
     for pair in pairs:
-        name, equals, word = pair.partition("=")
+        name, equals, word = composed(pair).partition("=")
         if not (name and equals and word):
             raise ValueError(f"--condition must be NAME=WORD, such as fur=white (got {pair!r})")
         if words.setdefault(name, word) != word:

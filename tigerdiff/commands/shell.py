@@ -68,7 +68,7 @@ def check_place(out: Path) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         # Only writing shows whether one may; on Windows, tempfile would try again and again.
-        (probe := out.with_name(f"{out.name}.{os.getpid()}.part")).touch()
+        (probe := out.with_name(f"{out.name}.{os.getpid():032}.part")).touch()
         probe.unlink()
     except (FileExistsError, NotADirectoryError):
         raise NotADirectoryError(f"{out.parent} is no folder: choose another --out") from None

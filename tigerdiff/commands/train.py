@@ -109,7 +109,7 @@ def how_to_resume(out: Path) -> str:
     from tigerdiff.training.checkpoints import complete_checkpoints
 
     if not (there := complete_checkpoints(out)):
-        return "Stopped before the first step: there was nothing to save."
+        return "Stopped; no checkpoint is saved: start again without --resume."
     launcher = " under the same launcher" if "RANK" in os.environ else ""
     saved = f"Stopped; {there[-1]} is saved."
     return f"{saved} Continue{launcher} with:\n  {resume_command()}"

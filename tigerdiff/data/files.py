@@ -1,5 +1,6 @@
 """Files: pictures that are decoded as a viewer would show them, folders of them, and caches."""
 
+import errno
 import functools
 import hashlib
 import io
@@ -27,6 +28,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no other parser sees 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 100_000_000  # a picture that claims more is taken for a decompression bomb
 CACHE_FORMAT = 3  # raise it when the same files would give other pixels
+TURNS = dict(zip(range(2, 9), map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2))))  # of EXIF's orientation
 THREADS = min(16, os.cpu_count() or 1)
 LITTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini"}  # and hidden files
 
@@ -55,11 +57,11 @@ def read_picture(path: Path, size: int | None = None) -> tuple[Tensor, tuple[int
             if size:
                 image.draft(None, (2 * size, 2 * size))  # JPEG: decode no finer than is needed
             profile = image.info.get("icc_profile")
-            while image.info.get("exif", b"").startswith(2 * b"Exif\0\0"):  # as some cameras write
-                image.info["exif"] = image.info["exif"][6:]
-                image.getexif().load(image.info["exif"])  # an older Pillow has read it already
-            ImageOps.exif_transpose(image, in_place=True)
+            image.load()  # turns a TIFF by itself
+            turn = turn_of(image)
             flat = flatten(image)
+            if turn is not None:
+                flat = flat.transpose(turn)
             return to_tensor(to_srgb(square(flat, size) if size else flat, profile)), stored
     except MemoryError:
         raise
@@ -72,6 +74,16 @@ def read_picture(path: Path, size: int | None = None) -> tuple[Tensor, tuple[int
         if isinstance(error, OSError) and error.errno:
             raise
         raise ValueError(f"it cannot be decoded: {error or type(error).__name__}") from error
+
+
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """Return how to turn a picture upright; None if it is, or if its EXIF is damaged."""
+    with suppress(Exception):  # Pillow raises nearly anything on damaged EXIF; the pixels are sound
+        while image.info.get("exif", b"").startswith(2 * b"Exif\0\0"):  # as some cameras write
+            image.info["exif"] = image.info["exif"][6:]
+            image.getexif().load(image.info["exif"])  # an older Pillow has read it already
+        return TURNS.get(image.getexif()[0x0112])
+    return None
 
 
 def flatten(image: Image.Image) -> Image.Image:
@@ -126,6 +138,10 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield part
         os.replace(part, path)
+    except OSError as error:  # a failed write names no file
+        if error.errno == errno.ENOSPC and not error.filename:
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

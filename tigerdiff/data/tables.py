@@ -36,7 +36,7 @@ def table_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     text = read_text(path)
     # In some languages spreadsheets write semicolons.
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for row in table:
             yield table.line_num, row
@@ -52,15 +52,14 @@ def described_pictures(folder: Path) -> dict[str, dict[str, str]]:
     """
     path = folder / "metadata.csv"
     rows = [
-        {name.strip(): cell.strip() for name, cell in row.items() if name and cell and cell.strip()}
+        {composed(x.strip()): composed((cell or "").strip()) for x, cell in row.items() if x}
         for _, row in table_rows(path)
     ]
-    known = {composed(row["file_name"]): row for row in rows if "file_name" in row}
+    known = {row["file_name"]: row for row in rows if row.get("file_name")}
     if not known:
-        raise ValueError(
-            f"{path}: conditional needs such a table, with a column file_name and others like fur "
-            f"(its first line is {read_text(path).partition(chr(10))[0]!r})"
-        )
+        need = "conditional needs such a table, with a column file_name and others like fur"
+        first = read_text(path).partition("\n")[0]
+        raise ValueError(f"{path}: {need} (its first line is {first!r})")
     return known
 
 
@@ -73,13 +72,14 @@ def read_classes(folder: Path) -> dict[str, list[str]]:
     columns: dict[str, set[str]] = {}
     for name, word in (cell for row in described_pictures(folder).values() for cell in row.items()):
         if name not in ("file_name", "text"):
-            columns.setdefault(name, set()).add(word)
+            columns.setdefault(name, set()).update([word] if word else [])
     classes = {
         name: sorted(words)
         for name, words in columns.items()
         if len(words) in WORDS and not any(map(NUMBER.fullmatch, words))
     }
-    found = ", ".join(f"{x} ({len(columns[x])} different)" for x in columns if x not in classes)
+    others = [name for name, words in columns.items() if words and name not in classes]
+    found = ", ".join(f"{name} ({len(columns[name])} different)" for name in others)
     rule = f"{WORDS[0]} to {WORDS[-1]} different words, none of them a number"
     if not classes:
         raise ValueError(f"conditional needs a column of {rule}: {folder} has {found or 'none'}")

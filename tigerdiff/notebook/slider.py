@@ -67,10 +67,10 @@ class Slider:
         sizes = [" + ".join(f"{p.image.height}x{p.image.width}" for p in frame) for frame in frames]
         for value, size in zip(self.values, sizes):
             if size != sizes[0]:
-                raise ValueError(
-                    f"{self.argument} must have pictures of the same number and size in every "
-                    f"frame: {sizes[0]} at {self.values[0]} but {size} at {value}"
+                need = (
+                    f"{self.argument} must have pictures of the same number and size in every frame"
                 )
+                raise ValueError(f"{need}: {sizes[0]} at {self.values[0]} but {size} at {value}")
         self._frames = frames if self.kind == "player" else same_enlargement(frames)
         # Noise and small pictures are kept exactly; of others, and in films, a JPEG costs a third.
         still = self.kind != "player"

@@ -123,10 +123,9 @@ def _online(
             f"{max_bytes / 2**30:.0f} GiB are not downloaded: name a smaller model"
         )
     if total > (free := shutil.disk_usage(folder).free):
-        raise ValueError(
-            f"{repo_id} has {total / 1e9:.1f} GB to download and {folder} {free / 1e9:.1f} GB "
-            "free: make room, or set HF_HOME to a folder on a larger disk"
-        )
+        sizes_of = f"{total / 1e9:.1f} GB to download and {folder} {free / 1e9:.1f} GB free"
+        remedy = "make room, or set HF_HOME to a folder on a larger disk"
+        raise ValueError(f"{repo_id} has {sizes_of}: {remedy}")
     if sizes:
         card = info.card_data or {}
         before(sizes, card.get("license_name") or card.get("license") or "not stated")
@@ -147,10 +146,8 @@ def _download(repo_id: str, revision: str, names: list[str]) -> Path:
     try:
         done = subprocess.run(command, check=False, timeout=DOWNLOAD_SECONDS, **how)
     except subprocess.TimeoutExpired:
-        raise ConnectionError(
-            f"the download of {repo_id} took longer than {DOWNLOAD_SECONDS / 60:.0f} minutes: "
-            "load it again, and it continues from there"
-        ) from None
+        what = f"the download of {repo_id} took longer than {DOWNLOAD_SECONDS / 60:.0f} minutes"
+        raise ConnectionError(f"{what}: load it again, and it continues from there") from None
     said = done.stdout.strip().rpartition("\n")[2]
     if done.returncode:
         raise ConnectionError(f"{repo_id} was not downloaded ({said}): load it again")

@@ -173,10 +173,9 @@ def find_pretrained(name: str | Path, *, revision: str | None = None) -> Path:
         from tigerdiff.pretrained.hub import fetch
 
         return fetch(str(name), FILES[0], lambda *_: FILES, revision=revision or "main")
-    raise FileNotFoundError(
-        f"{name} does not exist: name a run's folder, like runs/tigers, a shipped model "
-        f"({', '.join(shipped) or 'none in this installation'}) or owner/name on the Hub"
-    )
+    known = f"a shipped model ({', '.join(shipped) or 'none in this installation'})"
+    known = f"a run's folder, like runs/tigers, {known} or owner/name on the Hub"
+    raise FileNotFoundError(f"{name} does not exist: name {known}")
 
 
 def is_exported(folder: Path) -> bool:

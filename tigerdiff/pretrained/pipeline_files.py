@@ -45,9 +45,11 @@ def read_pipeline(folder: Path) -> tuple[str, list[str]]:
     """
     path = folder / INDEX
     if not path.is_file():
+        remedy = (
+            "name a folder that save_pretrained of a pipeline wrote, or copy or install it anew"
+        )
         raise ValueError(
-            f"{folder} is no pipeline of diffusers, as {path.name} is missing: name a folder that "
-            "save_pretrained of a pipeline wrote, or copy or install it anew"
+            f"{folder} is no pipeline of diffusers, as {path.name} is missing: {remedy}"
         )
     index = read_json(path, REMEDY, {})
     pairs = {name: x for name, x in index.items() if isinstance(x, list) and len(x) == 2}

@@ -89,10 +89,8 @@ def load_pipeline(name: str | Path = "auto", device: str | torch.device | None =
         return _load(folder, folder.name, place)
     repo_id, _, revision = str(name).partition("@")
     if not isinstance(name, str) or not HUB_ID.fullmatch(repo_id):
-        raise FileNotFoundError(
-            f'{name} does not exist: name a folder that save_pretrained wrote, "auto", "mini", '
-            '"mini-64" or owner/name on the Hub'
-        )
+        known = 'a folder that save_pretrained wrote, "auto", "mini", "mini-64" or owner/name'
+        raise FileNotFoundError(f"{name} does not exist: name {known} on the Hub")
     return _from_hub(repo_id, revision, place)
 
 
@@ -178,10 +176,9 @@ def _load(folder: Path, name: str, device: torch.device, why: str = "") -> Any:
         raise _too_large(name, device, 2 * sum(parts.values())) from None
     except Exception as error:  # of any kind: the libraries do not check a model's settings
         reason = str(error).partition("\n")[0]
-        raise ValueError(
-            f"{name} cannot be loaded by diffusers {diffusers.__version__} ({reason}): name "
-            "another model, or try pip install --upgrade diffusers transformers"
-        ) from error
+        failed = f"{name} cannot be loaded by diffusers {diffusers.__version__} ({reason})"
+        remedy = "name another model, or try pip install --upgrade diffusers transformers"
+        raise ValueError(f"{failed}: {remedy}") from error
     networks = {name: x for name, x in pipe.components.items() if isinstance(x, nn.Module)}
     for part, network in networks.items():
         with damage_named(folder / part, REMEDY):

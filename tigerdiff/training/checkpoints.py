@@ -80,8 +80,8 @@ def save_checkpoint(
     folder, partial = checkpoints / f"step-{step:06d}", checkpoints / f".partial-{step:06d}"
     if folder in complete_checkpoints(out):
         return folder
-    for left_over in checkpoints.glob(".partial-*"):
-        shutil.rmtree(left_over)
+    for left_over in (*checkpoints.glob(".partial-*"), folder):  # halves of checkpoints
+        shutil.rmtree(left_over, ignore_errors=True)
     named = model.named_parameters()
     moments = {f"{n}/{key}": x for n, w in named for key, x in optimizer.state[w].items()}
     state = {
@@ -103,8 +103,6 @@ def save_checkpoint(
         (partial / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
         for path in (*partial.iterdir(), partial):
             _to_disk(path)
-        if folder.exists():  # without all of its files
-            shutil.rmtree(folder)
         os.replace(partial, folder)
         _to_disk(checkpoints)
     except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a disk
@@ -112,7 +110,11 @@ def save_checkpoint(
         failed = f"cannot be written ({getattr(error, 'strerror', None) or error})"
         raise OSError(f"the checkpoint {folder} {failed}: {what_is_kept(out)}") from error
     for old in complete_checkpoints(out)[:-keep_last]:
-        shutil.rmtree(old)
+        if old.is_symlink() or not os.access(old, os.W_OK):  # its owner keeps it
+            continue
+        gone = checkpoints / f".partial-{old.name}"  # a kill in mid-deletion leaves no half of it
+        os.replace(old, gone)
+        shutil.rmtree(gone, ignore_errors=True)
     return folder
 
 
@@ -120,7 +122,8 @@ def what_is_kept(out: str | Path) -> str:
     """Say which checkpoint a run on a full disk has, and how to resume."""
     there = complete_checkpoints(out)
     kept = there[-1].name if there else "nothing"
-    return f"{kept} is kept; make room, then continue with --resume (resume=True)"
+    then = "continue with --resume (resume=True)" if there else "start again without --resume"
+    return f"{kept} is kept; make room or permit it, then {then}"
 
 
 def load_checkpoint(path: str | Path) -> tuple[UNet, NoiseSchedule]:

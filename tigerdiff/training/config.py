@@ -216,10 +216,8 @@ def check_labels(labels: Any, images: Any, classes: Mapping[str, Sequence[str]])
     kind = (labels.dtype, tuple(labels.shape)) if isinstance(labels, torch.Tensor) else None
     if kind != (torch.int64, shape):
         got = f"{kind[0]} {kind[1]}" if kind else type(labels).__name__
-        raise ValueError(
-            f"labels must be int64 of shape {shape}: a row for each image and a column for each of "
-            f"classes (got {got})"
-        )
+        need = f"labels must be int64 of shape {shape}: a row for each image"
+        raise ValueError(f"{need} and a column for each of classes (got {got})")
     for column, (name, words) in zip(labels.unbind(1), classes.items()):
         low, high = int(column.min()), int(column.max())
         if not -1 <= low <= high < len(words):
@@ -244,7 +242,7 @@ def check_size(size: int) -> None:
 
     if not works(size):
         larger = range(size, LARGEST_ATTENTION << (MOST_LEVELS - 1))
-        nearest = [next(filter(works, range(size, 0, -1))), *filter(works, larger)][:2]
+        nearest = [next(filter(works, range(min(size, 1024), 0, -1))), *filter(works, larger)][:2]
         need = f"cannot be halved down to 8 ... {LARGEST_ATTENTION} pixels, for attention"
         raise ValueError(f"image_size {size} {need}: use {' or '.join(map(str, nearest))}")
 
@@ -255,6 +253,9 @@ def check_out(photos: Path | None, out: Path) -> None:
     there = [path for path in (samples, *samples.parents) if path.exists()]
     if there and not there[0].is_dir():
         raise NotADirectoryError(f"out must be a folder, and {there[0]} is a file: choose another")
+    for place in (out / "checkpoints", out / "samples"):  # now, not after the first 500 steps
+        if place.exists() and not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+            raise PermissionError(f"{place} must be a folder to write to: choose another out")
     if photos and photos.exists() and any(path.samefile(photos) for path in there):
         remedy = "choose another, or its samples become photos to train on"
         raise ValueError(f"out ({out}) must not be in data ({photos}): {remedy}")

@@ -53,7 +53,7 @@ def in_order(value: Any) -> Any:
 def starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, int]:
     """Return the checkpoint to resume from and its step, or (None, 0); raise if that is wrong."""
     if not config.resume:
-        copies = Path(config.out, "checkpoints").glob("step-*/state.json")
+        copies = sorted(Path(config.out, "checkpoints").glob("step-*/*"))  # of any kind
         there = checkpoints.complete_checkpoints(config.out) or [x.parent for x in copies]
         if there:
             remedy = "continue with --resume (resume=True), or choose another out"
@@ -64,10 +64,8 @@ def starting_point(config: TrainConfig, network: UNet) -> tuple[Path | None, int
     state = checkpoints.read_state(folder)
     check_same_run(config, network, state)
     if state["step"] > config.steps:
-        raise ValueError(
-            f"steps is {config.steps}, counted from the very start, but the run in {config.out} is "
-            f"at step {state['step']} already: name more steps"
-        )
+        reached = f"the run in {config.out} is at step {state['step']} already: name more steps"
+        raise ValueError(f"steps is {config.steps}, counted from the very start, but {reached}")
     return folder, state["step"]
 
 
@@ -173,6 +171,8 @@ class RunLog:
         )
         self.warnings.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self.warnings.setLevel(logging.WARNING)
+        # On a full disk a warning cannot be written: what comes next says so.
+        self.warnings.handleError = lambda record: None  # type: ignore[method-assign]
         logging.getLogger("tigerdiff").addHandler(self.warnings)
 
     def begin(self, start: int) -> None:

@@ -202,6 +202,9 @@ class Run:
         steps = ddim(self.ema.model, self.schedule, x, steps=min(50, self.config.T))
         while not self.stop.is_set():
             if (drawn := next(steps)).t == 0:
+                if not drawn.xt.isfinite().all():
+                    advice = advice_on_divergence(self.config, {self.step + 1: math.inf})
+                    raise FloatingPointError(advice)
                 path = self.out / "samples" / f"step-{self.step:06d}.png"
                 checkpoints.save_grid(to_uint8(drawn.xt).cpu(), path)
                 break

@@ -34,10 +34,8 @@ def read_json(path: Path, remedy: str, kinds: Mapping[str, type], own: int = 1) 
         if not isinstance(content, dict):
             raise ValueError("it is no JSON object")
     if (its := content.get("format", own)) != own:
-        raise ValueError(
-            f"{path.parent} has format {its} and this tigerdiff reads format {own}: use the one "
-            "that wrote it, or a newer one, pip install --upgrade tigerdiff"
-        )
+        what = f"{path.parent} has format {its} and this tigerdiff reads format {own}"
+        raise ValueError(f"{what}: use the one that wrote it, or pip install --upgrade tigerdiff")
     with damage_named(path, remedy):
         for name, kind in kinds.items():
             if not isinstance(content.get(name), kind):
