@@ -100,10 +100,9 @@ def test_a_run_starts_from_another_and_its_card_counts_both(tmp_path, monkeypatc
         assert torch.equal(a, b.half().float())
     two = json.loads((tmp_path / "weights/small/card.json").read_text())
     assert (two["steps"], two["images_seen"]) == (3, 96)
-    rates = [0.001, 0.0]
     assert two["stages"] == [
-        {"steps": 2, "learning_rate": rates, "condition_dropout": 0.1},
-        {"steps": 1, "learning_rate": rates, "condition_dropout": 0.5},
+        {"steps": 2, "learning_rate": [0.001, 0.0005], "condition_dropout": 0.1},
+        {"steps": 1, "learning_rate": [0.001, 0.001], "condition_dropout": 0.5},
     ]
     assert run("--steps", 1, "--out", "two", "--condition-dropout", 0.5)["steps"] == 3
 

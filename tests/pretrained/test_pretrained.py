@@ -306,7 +306,7 @@ def with_network(copy, **values):
     ("spoil", "sentence"),
     [
         (lambda copy: flip(copy / "model.safetensors"), r"model\.safetensors is damaged \(its SHA"),
-        (other_network, r"model\.safetensors is damaged \(it is not of the network in config"),
+        (other_network, r"model\.safetensors is damaged \(its weights do not fit the network in config"),
         (no_safetensors, r"model\.safetensors is damaged \(.*header"),
         (lambda copy: (copy / "model.safetensors").unlink(), "model.safetensors is missing"),
         (lambda copy: (copy / "config.json").unlink(), "config.json is missing"),
@@ -341,7 +341,7 @@ def test_names_that_are_nothing_are_one_sentence(folder, tmp_path, monkeypatch):
             assert said.startswith(f"{name} does not exist: name a run's folder")
             assert "a shipped model (tiny)" in said
     kind, said = sentence_of(load_pretrained, "tiny", revision="v1")
-    assert said == "revision goes with a model of the Hub, owner/name, and tiny is none"
+    assert said == "revision is only for a model of the Hub (owner/name), not for tiny"
     assert "no complete checkpoint" in sentence_of(load_pretrained, tmp_path)[1]
 
 
