@@ -508,6 +508,7 @@ def test_words_for_which_there_is_no_room_are_named(samplers, networks):
 
 def test_the_times_that_the_page_states_are_of_these_weights():
     measured = json.loads((ROOT / "bench/results/live.json").read_text(encoding="utf-8"))
+    assert measured["megabytes_all_networks"] <= 600
     draws = measured["draws"]
     assert draws.keys() == measure_live.REQUESTS.keys()
     for what, request in measure_live.REQUESTS.items():
