@@ -76,6 +76,7 @@ WRONG = {
         {"fur": []},
         {"fur": ["a", "a"]},
         {"fur": [1, 2]},
+        {"fur": [["a"]]},
     ],
     "config": [None, "a", {}, {"T": 20}],
     "condition": [3, "fur", {3: "a"}],

@@ -158,7 +158,7 @@ def check_config(
     check_kind("classes", classes, Mapping, type(None))
     for name, words in (classes or {}).items():
         check_kind(f"classes[{name!r}]", words, list, tuple)
-        if not words or {*words} != {*map(str, words)} or len({*words}) < len(words):
+        if not words or any(type(x) is not str for x in words) or len({*words}) < len(words):
             raise ValueError(f"classes[{name!r}] must be different words (got {in_short(words)})")
     if not multipliers:
         raise ValueError("multipliers must hold at least one number")

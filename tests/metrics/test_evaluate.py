@@ -417,12 +417,14 @@ def test_results_of_another_command_are_kept(evaluate, tigers, tmp_path):
     again = evaluate("--images", tigers)[1]
     assert first | {"date": ""} == again | {"date": ""}
     before = (tmp_path / "evaluation.json").read_text()
-    sentence = "evaluation.json holds the results of another command: choose another --out"
+    sentence = "evaluation.json exists and holds no such results: choose another --out"
     assert evaluate("--images", tigers, "-n", 20).endswith(sentence)
     assert (tmp_path / "evaluation.json").read_text() == before
     for other in ("[]", '{"mine": 1}', "no JSON"):
         (tmp_path / "mine.json").write_text(other)
-        assert "mine.json holds the results" in evaluate("--images", tigers, "--out", "mine.json")
+        assert "mine.json exists and holds no such results" in evaluate(
+            "--images", tigers, "--out", "mine.json"
+        )
         assert (tmp_path / "mine.json").read_text() == other
     evaluate("--images", tigers, "-n", 20, "--out", "new/b.json", out="new/b.json")
 

@@ -306,7 +306,7 @@ def with_network(copy, **values):
     ("spoil", "sentence"),
     [
         (lambda copy: flip(copy / "model.safetensors"), r"model\.safetensors is damaged \(its SHA"),
-        (other_network, r"model\.safetensors is damaged \(its weights do not fit the network in config"),
+        (other_network, r"model\.safetensors is damaged \(its weights do not fit the network"),
         (no_safetensors, r"model\.safetensors is damaged \(.*header"),
         (lambda copy: (copy / "model.safetensors").unlink(), "model.safetensors is missing"),
         (lambda copy: (copy / "config.json").unlink(), "config.json is missing"),

@@ -88,7 +88,7 @@ def check_out(out: Path, command: str) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         same = False
     if out.exists() and not same:
-        raise FileExistsError(f"{out} holds the results of another command: choose another --out")
+        raise FileExistsError(f"{out} exists and holds no such results: choose another --out")
 
 
 def table(results: dict[str, Any]) -> str:

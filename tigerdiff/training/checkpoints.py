@@ -123,7 +123,7 @@ def what_is_kept(out: str | Path) -> str:
     there = complete_checkpoints(out)
     kept = there[-1].name if there else "nothing"
     then = "continue with --resume (resume=True)" if there else "start again without --resume"
-    return f"{kept} is kept; make room or permit it, then {then}"
+    return f"{kept} is kept; make room (or get the right to write there), then {then}"
 
 
 def load_checkpoint(path: str | Path) -> tuple[UNet, NoiseSchedule]:

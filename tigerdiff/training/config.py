@@ -69,13 +69,14 @@ class TrainConfig:
             where a word is not known.
         condition_dropout: share of the steps' labels that are left out, of each attribute alone and
             of all together (Ho & Salimans 2022, algorithm 1), at least 0 and below 1.
-        flip: mirror each photo with probability 1/2, anew each time; leave it out where attributes
-            tell left from right. Painted tigers are never mirrored.
+        flip: mirror each photo with probability 1/2, anew each time; switch this off where
+            attributes tell left from right. Painted tigers are never mirrored.
         device: where to train, "cpu", "cuda" or "mps"; None: a GPU if there is one.
 
     Raises:
         ValueError: naming the argument that is out of range, or of the wrong kind.
         NotADirectoryError: if ``out`` is a file, or lies below one.
+        PermissionError: if its checkpoints or samples cannot be written to.
     """
 
     data: str | Path | Tensor
@@ -160,7 +161,7 @@ class TrainConfig:
             raise ValueError("conditional=True reads a folder: with a tensor give classes, labels")
         if bool(self.classes) != is_tensor and (self.classes or self.conditional):
             need = "data must be a tensor where classes and labels are given"
-            raise ValueError(f"{need}: conditional=True finds those of a folder")
+            raise ValueError(f"{need}: conditional=True finds those of a folder or of tigers")
         if self.classes:
             check_labels(self.labels, self.data, self.classes)
         return self.classes
@@ -257,5 +258,5 @@ def check_out(photos: Path | None, out: Path) -> None:
         if place.exists() and not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
             raise PermissionError(f"{place} must be a folder to write to: choose another out")
     if photos and photos.exists() and any(path.samefile(photos) for path in there):
-        remedy = "choose another, or its samples become photos to train on"
+        remedy = "choose another out, or its samples become photos to train on"
         raise ValueError(f"out ({out}) must not be in data ({photos}): {remedy}")

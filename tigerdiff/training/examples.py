@@ -56,7 +56,7 @@ def load_examples(config: TrainConfig, progress: bool = True) -> Examples:
         return Examples(images, read_labels(Path(data), classes, names) if classes else None)
     got = described(data) if isinstance(data, Tensor) else type(data).__name__
     if not got.startswith("uint8") or data.shape[1:] != (3, size, size):
-        raise ValueError(f"data must be uint8 (N, 3, {size}, {size}), by image_size (got {got})")
+        raise ValueError(f"data must be uint8 (N, 3, {size}, {size}): see image_size (got {got})")
     return Examples(data, config.labels)
 
 

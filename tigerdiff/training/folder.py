@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 def check_same_run(config: TrainConfig, network: UNet, state: dict[str, Any]) -> None:
     """Raise ValueError, naming the argument, unless a checkpoint of this state can be resumed."""
     now = config.to_json()
-    pairs = [(name, now.get(name), then) for name, then in state["config"].items()]
+    before = {"flip": True} | state["config"]  # the first runs did not say it
+    pairs = [(name, now.get(name), then) for name, then in before.items()]
     for name in sorted(state["network"].keys() | network.config):
         pairs.append((f"network {name}", network.config.get(name), state["network"].get(name)))
     for name, ours, then in pairs:

@@ -36,7 +36,7 @@ def make_accelerator(name: str | None) -> Accelerator:
     if device.type == "cuda" and device.index is not None:  # accelerate takes the current card
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             need = "device must have no number where a launcher starts several processes"
-            raise ValueError(f"{need}, as each takes its own card: cuda (got {name!r})")
+            raise ValueError(f"{need}, as each takes its own card: name cuda (got {name!r})")
         torch.cuda.set_device(device)
     before = AcceleratorState._shared_state  # accelerate keeps the first choice of a process
     precision = precision_on(device)
